@@ -1,0 +1,59 @@
+"""Where things live. `UNDERSTUDY_HOME` puts all of them under one folder; every folder made here is 0700."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+APP = "understudy"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The four roots. Made on first use by `folder`, never at import."""
+
+    data: Path
+    cache: Path
+    config: Path
+    runtime: Path
+
+    @property
+    def models(self) -> Path:
+        return self.data / "models"
+
+    @property
+    def adapters(self) -> Path:
+        return self.data / "adapters"
+
+    @property
+    def libraries(self) -> Path:
+        """Compiled libraries, content-addressed; safe to delete."""
+        return self.cache / "libraries"
+
+    @property
+    def packed(self) -> Path:
+        """Weights repacked for this machine's kernels; safe to delete."""
+        return self.cache / "packed"
+
+    @property
+    def config_file(self) -> Path:
+        return self.config / "config.toml"
+
+
+def places() -> Places:
+    """The folders of this user, or those under `UNDERSTUDY_HOME` when it is set."""
+    home = os.environ.get("UNDERSTUDY_HOME")
+    if home:
+        root = Path(home).expanduser().absolute()
+        return Places(root / "data", root / "cache", root / "config", root / "run")
+    dirs = platformdirs.PlatformDirs(APP, appauthor=False)
+    return Places(dirs.user_data_path, dirs.user_cache_path, dirs.user_config_path, dirs.user_runtime_path)
+
+
+def folder(path: Path) -> Path:
+    """Make `path` (and its parents) readable by this user alone, and return it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
