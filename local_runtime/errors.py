@@ -8,6 +8,7 @@ RuntimeFault
 ├── LibraryStale      a compiled library does not fit this runtime (another TVM, another CPU): rebuild
 ├── OutOfMemory       it would not fit; said before loading
 ├── BadRequest        the request cannot be served as written
+├── NotReady          the model is still being loaded or compiled, or could not be
 ├── EngineDied        the engine or the daemon went away in the middle
 └── DaemonUnreachable nobody answers on the socket
 
@@ -56,6 +57,10 @@ class OutOfMemory(RuntimeFault):
 
 class BadRequest(RuntimeFault):
     """The request cannot be served as written."""
+
+
+class NotReady(RuntimeFault):
+    """The model is still being loaded or compiled, or could not be."""
 
 
 class EngineDied(RuntimeFault):
