@@ -2,9 +2,39 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help env check test clean
+.PHONY: help env demo test check quick e2e bench clean
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, name, ":"); printf "  make %-8s %s\n", name[1], $$2}'
+
+# Two environments in one folder: what a user needs, and on top of it what tests and training need.
+$(VENV)/user: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/user
+	$(PIP) install --quiet --editable '.[train,pretrain,dev]'
+	@touch $@
+
+env: $(VENV)/dev ## everything that tests and training need, in .venv
+
+test: check quick e2e ## all of it: what CI runs
+
+check: $(VENV)/dev ## lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+quick: $(VENV)/dev ## tests that start no process of their own
+	$(BIN)/pytest -q -m 'not e2e'
+
+e2e: $(VENV)/dev ## tests of real processes: daemon, language server
+	$(BIN)/pytest -q -m e2e
+
+clean: ## remove the environment and what was built; models and caches of yours stay
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,80 @@
+"""The house keeps its own promises: notices, documented commands, a code map without gaps."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("local_runtime", "lsp_server", "trainer")
+MAX_LINES = 450
+
+
+def _tracked(*patterns: str) -> list[str]:
+    listed = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    return listed.stdout.split()
+
+
+def _pinned() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    every = [*project["dependencies"], *(d for group in project["optional-dependencies"].values() for d in group)]
+    return [dependency.split("==")[0].split("[")[0] for dependency in every]
+
+
+def test_every_dependency_is_pinned_and_has_a_reason() -> None:
+    """A dependency is a decision: one version, one sentence."""
+    for line in (ROOT / "pyproject.toml").read_text().splitlines():
+        if re.match(r'^  "[A-Za-z0-9_.\[\]-]+==', line):
+            assert "#" in line, f"no reason given: {line.strip()}"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert all("==" in dependency for dependency in project["dependencies"])
+
+
+def test_every_dependency_is_in_the_notices() -> None:
+    notices = (ROOT / "THIRD_PARTY_NOTICES.md").read_text().lower()
+    missing = [name for name in _pinned() if f"| {name.lower()} |" not in notices]
+    assert not missing, f"THIRD_PARTY_NOTICES.md lacks {missing}"
+
+
+def test_readme_commands_exist() -> None:
+    """Every `understudy X` in the README is a command, and every command is in the README."""
+    readme = (ROOT / "README.md").read_text()
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.S))
+    named = set(re.findall(r"(?:^|[`\s/])understudy ([a-z][a-z-]+)", code))
+    known = {entry.name for entry in entry_points(group="understudy.commands")}
+    assert named <= known, f"the README names commands that do not exist: {sorted(named - known)}"
+    assert known <= named, f"the README does not mention: {sorted(known - named)}"
+
+
+def test_readme_make_targets_and_scripts_exist() -> None:
+    readme = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"`make ([a-z0-9-]+)", readme)) <= targets
+    for script in re.findall(r"benchmarks/[a-z0-9_]+\.py", readme):
+        assert (ROOT / script).is_file(), f"the README names {script}"
+
+
+def test_code_map_has_no_gaps() -> None:
+    """Every module is in the README's code map, and every path there exists."""
+    readme = (ROOT / "README.md").read_text()
+    code_map = readme.split("## Code map")[1].split("\n## ")[0]
+    named = set(re.findall(r"`((?:local_runtime|lsp_server|trainer)/[\w/]+\.py)`", code_map))
+    modules = {path for path in _tracked("*.py") if path.startswith(PACKAGES) and not path.endswith("__init__.py")}
+    assert named == modules, f"missing: {sorted(modules - named)}; gone: {sorted(named - modules)}"
+
+
+@pytest.mark.parametrize("path", sorted(p for p in _tracked("*.py") if p.startswith(PACKAGES)))
+def test_a_module_can_be_read_at_a_sitting(path: str) -> None:
+    n_lines = len((ROOT / path).read_text().splitlines())
+    assert n_lines <= MAX_LINES, f"{path} has {n_lines} lines"
+
+
+def test_no_lock_file_carries_an_address() -> None:
+    assert not _tracked("uv.lock")
+    for lock in _tracked("*package-lock.json"):
+        assert '"resolved"' not in (ROOT / lock).read_text(), f"{lock}: set omit-lockfile-registry-resolved=true"
