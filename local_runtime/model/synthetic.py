@@ -20,6 +20,7 @@ import numpy as np
 from safetensors import TensorSpec, serialize_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from local_runtime.model.config_json import ARCHITECTURES
 from local_runtime.model.decoder_config import DecoderConfig, RopeScaling
 from local_runtime.model.layout import fused_tensors
 
@@ -34,7 +35,6 @@ SHAPES = {
 SENTINELS = ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<file_sep>", "<repo_name>")
 """Special tokens, with ids from 0 in this order."""
 DTYPES = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 SHARD_BYTES = 512 << 20
 
 
@@ -142,7 +142,7 @@ def random_weight(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray[An
 
 def _huggingface_config(config: DecoderConfig, dtype: str, transformers: int) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "architectures": [ARCHITECTURES[config.family]],
+        "architectures": [next(name for name, family in ARCHITECTURES.items() if family == config.family)],
         "model_type": config.family,
         "hidden_act": "silu",
         "hidden_size": config.hidden_size,
