@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +43,10 @@ class DecoderConfig:
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
+
+    @property
+    def identity(self) -> str:
+        """The same text for the same decoder, also after this class has got new fields: defaults are left out."""
+        defaults = {field.name: field.default for field in fields(self)}
+        values = {name: value for name, value in asdict(self).items() if getattr(self, name) != defaults[name]}
+        return json.dumps(values, sort_keys=True)

@@ -16,7 +16,6 @@ from local_runtime.errors import ModelInvalid, ModelMissing
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.json_file import read_json
 from local_runtime.model.layout import Fused, Part, fused_tensors
-from local_runtime.model.tensor_cache import blocks
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -121,3 +120,10 @@ class FloatWeights:
             raise ModelInvalid(f"{file}: {name}: expected one of {', '.join(DTYPES)}, found {dtype}")
         self._dtypes[name] = dtype
         self.size_bytes += int(np.prod(shape)) * DTYPES[dtype].itemsize
+
+
+def blocks(n_rows: int, row_bytes: int, block_bytes: int = 16 << 20) -> Iterator[slice]:
+    """Slices that cut `n_rows` into pieces of about `block_bytes`, so that a large tensor is worked on piece by piece."""
+    step = max(1, block_bytes // max(1, row_bytes))
+    for start in range(0, n_rows, step):
+        yield slice(start, min(n_rows, start + step))

@@ -20,8 +20,9 @@ import numpy as np
 from safetensors import TensorSpec, serialize_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from local_runtime.model.chat_config import rope_json
 from local_runtime.model.config_json import ARCHITECTURES
-from local_runtime.model.decoder_config import DecoderConfig, RopeScaling
+from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.layout import fused_tensors
 
 SHAPES = {
@@ -160,26 +161,13 @@ def _huggingface_config(config: DecoderConfig, dtype: str, transformers: int) ->
     }
     if config.family == "llama":
         found |= {"attention_bias": config.qkv_bias, "mlp_bias": config.mlp_bias}
-    rope = _huggingface_rope(config.rope_scaling)
+    rope = rope_json(config.rope_scaling)
     if transformers >= 5:
-        return found | {"dtype": dtype, "rope_parameters": {"rope_theta": config.rope_theta, **rope}}
-    scaling = None if config.rope_scaling.kind == "default" else rope
-    return found | {"torch_dtype": dtype, "rope_theta": config.rope_theta, "rope_scaling": scaling}
-
-
-def _huggingface_rope(scaling: RopeScaling) -> dict[str, Any]:
-    rope: dict[str, Any] = {"rope_type": scaling.kind}
-    if scaling.kind != "default":
-        rope["factor"] = scaling.factor
-    if scaling.kind in ("llama3", "yarn"):
-        rope["original_max_position_embeddings"] = scaling.original_context_tokens
-    if scaling.kind == "llama3":
-        rope |= {"low_freq_factor": scaling.low_freq_factor, "high_freq_factor": scaling.high_freq_factor}
-    if scaling.kind == "yarn":
-        rope |= {"beta_fast": scaling.beta_fast, "beta_slow": scaling.beta_slow}
-        if scaling.attention_factor:
-            rope["attention_factor"] = scaling.attention_factor
-    return rope
+        return found | {
+            "dtype": dtype,
+            "rope_parameters": {"rope_theta": config.rope_theta, **(rope or {"rope_type": "default"})},
+        }
+    return found | {"torch_dtype": dtype, "rope_theta": config.rope_theta, "rope_scaling": rope}
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

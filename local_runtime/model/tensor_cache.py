@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -147,12 +146,12 @@ class TensorCacheWriter:
         content = np.ascontiguousarray(data).view(np.uint8).reshape(-1)
         if len(self._pending) + data.nbytes >= SHARD_BYTES:
             if data.nbytes * 2 >= SHARD_BYTES:
-                self._write_shard(memoryview(content), [record])
+                self._write_shard(content.data, [record])
                 return
             self._flush()
         record.byteOffset = len(self._pending)
         self._records.append(record)
-        self._pending += memoryview(content)
+        self._pending += content.data
 
     def finish(self) -> None:
         """Write the last shard and the listing."""
@@ -179,10 +178,3 @@ def md5_of(file: Path) -> str:
     """MD5 of a file's content, as MLC lists it: against damage, not against malice."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def blocks(n_rows: int, row_bytes: int, block_bytes: int = 16 << 20) -> Iterator[slice]:
-    """Slices that cut `n_rows` into pieces of about `block_bytes`, so that a large tensor is worked on piece by piece."""
-    step = max(1, block_bytes // max(1, row_bytes))
-    for start in range(0, n_rows, step):
-        yield slice(start, min(n_rows, start + step))

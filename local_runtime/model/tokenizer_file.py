@@ -1,0 +1,50 @@
+"""Checks that a `tokenizer.json` fits a vocabulary, without running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from local_runtime.errors import ModelInvalid
+from local_runtime.model.json_file import read_json
+
+FILE_NAME = "tokenizer.json"
+TOKENIZER_BYTES = 256 << 20
+
+
+class Vocabulary(msgspec.Struct):
+    """`model` of a `tokenizer.json`: ids by token, or for Unigram a list of tokens."""
+
+    vocab: dict[str, int] | list[Any]
+
+
+class AddedToken(msgspec.Struct):
+    """A token that is no part of the learnt vocabulary."""
+
+    id: int
+    content: str
+
+
+class TokenizerJson(msgspec.Struct):
+    """The part of `tokenizer.json` that says which ids there are."""
+
+    model: Vocabulary
+    added_tokens: list[AddedToken] = []
+
+
+def check_tokenizer(file: Path, vocab_size: int) -> int:
+    """Number of tokens. Raises ModelInvalid if an id lies outside of the model's vocabulary, or no text could be encoded."""
+    found = read_json(file, TokenizerJson, limit_bytes=TOKENIZER_BYTES)
+    vocab = found.model.vocab
+    ids = set(vocab.values()) if isinstance(vocab, dict) else set(range(len(vocab)))
+    ids |= {token.id for token in found.added_tokens}
+    if not ids:
+        raise ModelInvalid(f"{file}: its vocabulary is empty")
+    if min(ids) < 0 or max(ids) >= vocab_size:
+        raise ModelInvalid(
+            f"{file}: expected ids from 0 to {vocab_size - 1}, found {min(ids)} to {max(ids)}",
+            "fetch config.json and tokenizer.json of the same model",
+        )
+    return len(ids)
