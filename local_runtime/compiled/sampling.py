@@ -1,0 +1,57 @@
+"""From logits to a token: greedy, temperature, nucleus, seed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from local_runtime.engine import Sampling
+
+Logits = NDArray[np.float32]
+"""One row, float32 `[vocab_size]`."""
+Ids = NDArray[np.int64]
+
+
+class Sampler:
+    """Chooses the tokens of one completion, in order.
+
+    One random number is drawn per token and from nothing else, so choosing from the rows of a verification gives exactly
+    the tokens that single decodes would have given, with sampling as with greedy.
+    """
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._temperature = sampling.temperature
+        self._top_p = sampling.top_p
+        self._random = np.random.default_rng(sampling.seed) if sampling.temperature > 0 else None
+
+    def choose(self, logits: Logits, allowed: Ids | None = None) -> int:
+        """A token id; one of `allowed` if given (not empty)."""
+        row = logits if allowed is None else logits[allowed]
+        at = int(row.argmax()) if self._random is None else self._draw(row, self._random.random())
+        return at if allowed is None else int(allowed[at])
+
+    def _draw(self, row: Logits, u: float) -> int:
+        """The token at `u` of the nucleus: the fewest most likely tokens whose probabilities reach `top_p`."""
+        scaled = (row.astype(np.float64) - row.max()) / self._temperature
+        weights = np.exp(scaled)
+        order = np.argsort(-weights, kind="stable")
+        total = np.cumsum(weights[order])
+        if self._top_p < 1:
+            total = total[: int(np.searchsorted(total, self._top_p * total[-1])) + 1]
+        return int(order[min(int(np.searchsorted(total, u * total[-1], side="right")), len(total) - 1)])
+
+
+def logprob(logits: Logits, token_id: int) -> float:
+    """Natural-log probability of a token under the unscaled distribution."""
+    top = logits.max()
+    return min(float(logits[token_id] - top) - math.log(float(np.exp(logits - top).sum(dtype=np.float64))), 0.0)
+
+
+def logprobs(logits: Logits, token_ids: Ids) -> NDArray[np.float64]:
+    """The same for rows `[n, vocab_size]` and one token id each, `[n]`."""
+    top = logits.max(axis=1)
+    spread = np.log(np.exp(logits - top[:, None]).sum(axis=1, dtype=np.float64))
+    chosen: NDArray[np.float64] = logits[np.arange(len(token_ids)), token_ids] - top - spread
+    return np.minimum(chosen, 0.0)
