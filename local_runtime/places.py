@@ -55,5 +55,7 @@ def places() -> Places:
 
 def folder(path: Path) -> Path:
     """Make `path` (and its parents) readable by this user alone, and return it."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for missing in [parent for parent in reversed(path.parents) if not parent.exists()]:
+        missing.mkdir(mode=0o700, exist_ok=True)  # `parents=True` would make these with the umask's mode
+    path.mkdir(mode=0o700, exist_ok=True)
     return path
