@@ -40,11 +40,6 @@ def no_internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--update-golden` writes the expected files anew; read the difference before you commit it."""
-    parser.addoption("--update-golden", action="store_true", help="rewrite the files under tests/golden")
-
-
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     """Whether golden files are to be rewritten."""
