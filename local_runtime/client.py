@@ -1,0 +1,436 @@
+"""The daemon's client, for the language server, the trainer and the command line. Imports no compiler and no weights.
+
+`AsyncClient` is the client; `Client` is the same for code that is not asynchronous. Both start the daemon when it is
+needed, replace one that is older than they are, and try once more when it died between two requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import httpx
+import msgspec
+
+from local_runtime import __version__
+from local_runtime.daemon import lifecycle
+from local_runtime.daemon.sockets import socket_path
+from local_runtime.daemon.wire import (
+    PROTOCOL,
+    AdapterList,
+    CompletionReply,
+    CompletionRequest,
+    ContextChunk,
+    ErrorReply,
+    Health,
+    ModelCard,
+    ModelList,
+    ScoreReply,
+    ScoreRequest,
+    Selection,
+    StopRequest,
+)
+from local_runtime.engine import Completion, Piece, Sampling, Stop
+from local_runtime.errors import (
+    AdapterInvalid,
+    BadRequest,
+    DaemonUnreachable,
+    EngineDied,
+    NotReady,
+    OutOfMemory,
+    RuntimeFault,
+)
+from local_runtime.hole import Chunk, Hole
+
+T = TypeVar("T")
+
+REQUEST_SECONDS = 600.0
+"""Longest silence of the daemon in one request: a long prompt on a slow machine."""
+CONNECT_SECONDS = 2.0
+HEALTH_SECONDS = 5.0
+STREAM_END = "[DONE]"
+
+_FAULTS: dict[str, type[RuntimeFault]] = {
+    "adapter_invalid": AdapterInvalid,
+    "not_ready": NotReady,
+    "out_of_memory": OutOfMemory,
+    "engine_died": EngineDied,
+    "internal_error": EngineDied,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """For whom and with what a request is made; everything has a default."""
+
+    adapter: str | None = None
+    """An adapter for this request alone; None: the active one; `base`: none."""
+    strength: float | None = None
+    document: str = ""
+    """A newer request of the same document cancels the older one."""
+    background: bool = False
+    """Run only while no person waits."""
+    deadline_ms: float | None = None
+    """End with what there is after this time."""
+    model: str | None = None
+
+
+class AsyncClient:
+    """Talks to the daemon on this user's Unix socket. Use as `async with AsyncClient("vscode") as client`."""
+
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        start: bool = True,
+        overrides: Mapping[str, str | int | float] | None = None,
+        version: str = __version__,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`name` tells clients apart for fair turns; `start` starts a daemon when there is none, with `overrides`."""
+        self.name = f"{name or 'client'}-{os.getpid()}"
+        self._start = start and transport is None
+        self._overrides = overrides or {}
+        self._version = version
+        self._checked = False
+        self._starting = asyncio.Lock()
+        limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=60)
+        transport = transport or httpx.AsyncHTTPTransport(uds=str(socket_path()), limits=limits, verify=False)
+        timeout = httpx.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://understudy", timeout=timeout)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; what still streams is cancelled in the daemon."""
+        await self._http.aclose()
+
+    async def ensure_running(self) -> Health:
+        """Have a daemon that is at least as new as this client and answers; its model may still be loading.
+
+        Raises DaemonUnreachable, also if the daemon speaks a protocol that this client is too old for.
+        """
+        async with self._starting:
+            health = await self._health_or_none()
+            if health is None:
+                await asyncio.to_thread(lifecycle.start, self._overrides)
+                health = await self.health()
+            elif _version_key(health.version) < _version_key(self._version):
+                await self.stop(health.pid)
+                await asyncio.to_thread(lifecycle.start, self._overrides)
+                health = await self.health()
+            if not health.protocol_min <= PROTOCOL <= health.protocol:
+                raise DaemonUnreachable(
+                    f"the daemon (version {health.version}) speaks protocol {health.protocol}, this client speaks {PROTOCOL}",
+                    "restart this editor, so that it uses the installed version",
+                )
+            self._checked = True
+            return health
+
+    async def wait_ready(self, seconds: float = 600.0) -> Health:
+        """Have a daemon whose model answers. Raises NotReady if it cannot be loaded, or not in time."""
+        health = await self.ensure_running()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while health.status in ("loading", "compiling") and (left := deadline - loop.time()) > 0:
+            health = await self.health(wait_seconds=min(left, 30.0))
+        if health.status != "ready":
+            raise NotReady(health.message or f"the model is still {health.status}", health.remedy)
+        return health
+
+    async def health(self, wait_seconds: float = 0.0) -> Health:
+        """Who serves, and whether the model is ready; waits for that for up to `wait_seconds` (at most 60)."""
+        parameters = {"wait": f"{wait_seconds:g}"} if wait_seconds else {}
+        with _transport_faults():
+            reply = await self._http.get("/health", params=parameters, timeout=HEALTH_SECONDS + wait_seconds)
+        return msgspec.json.decode(reply.content, type=Health)
+
+    async def complete(
+        self, hole: Hole, chunks: Sequence[Chunk] = (), sampling: Sampling | None = None, ask: Ask | None = None
+    ) -> Completion:
+        """Fill a hole. At the deadline the answer is what there is, with `Stop.CANCELLED`."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        text, stop, first_ms = "", Stop.CANCELLED, 0.0
+        logprobs: list[float] = []
+        adapter_id: str | None = None
+        n_tokens = 0
+        async with aclosing(
+            self._replies(_hole_request(hole, chunks, sampling or Sampling(), ask or Ask(), self.name), ask or Ask())
+        ) as replies:
+            async for reply in replies:
+                piece = _piece(reply)
+                if piece.token_ids and not n_tokens:
+                    first_ms = (loop.time() - began) * 1000
+                n_tokens += len(piece.token_ids)
+                text += piece.text
+                logprobs += piece.logprobs
+                adapter_id = reply.adapter_id
+                stop = piece.stop or stop
+        mean = sum(logprobs) / len(logprobs) if logprobs else 0.0
+        return Completion(text, stop, n_tokens, first_ms, (loop.time() - began) * 1000, adapter_id, mean)
+
+    async def stream(
+        self, hole: Hole, chunks: Sequence[Chunk] = (), sampling: Sampling | None = None, ask: Ask | None = None
+    ) -> AsyncGenerator[Piece, None]:
+        """Fill a hole, piece by piece. Closing the generator cancels within one forward.
+
+        The last piece has `stop`; at the deadline, or when a newer request of the document came, it is `Stop.CANCELLED`.
+        """
+        request = _hole_request(hole, chunks, sampling or Sampling(), ask or Ask(), self.name)
+        stopped = False
+        async with aclosing(self._replies(request, ask or Ask())) as replies:
+            async for reply in replies:
+                piece = _piece(reply)
+                stopped = piece.stop is not None
+                yield piece
+        if not stopped:
+            yield Piece(stop=Stop.CANCELLED)
+
+    async def score(
+        self, hole: Hole, target: str, chunks: Sequence[Chunk] = (), ask: Ask | None = None, *, end: bool = True
+    ) -> ScoreReply:
+        """Log-probability of `target` as the hole's middle, per token; `end`: of stopping after it, too."""
+        ask = ask or Ask()
+        request = ScoreRequest(target=target, end=end, **_place(hole, chunks, ask, self.name))
+        return await self._call("POST", "/v1/score", request, ScoreReply)
+
+    async def models(self) -> list[ModelCard]:
+        """What is served; empty while it loads."""
+        return (await self._call("GET", "/v1/models", None, ModelList)).data
+
+    async def adapters(self) -> AdapterList:
+        """Adapters on disk, and the active one."""
+        return await self._call("GET", "/v1/adapters", None, AdapterList)
+
+    async def select(self, selection: Selection) -> AdapterList:
+        """Activate an adapter, a mix, the base or another strength; running requests keep what they began with."""
+        return await self._call("POST", "/v1/adapters", selection, AdapterList)
+
+    async def activate(self, adapter: str | None, strength: float = 1.0) -> AdapterList:
+        """Serve with this adapter from now on; None: with none."""
+        return await self.select(Selection(adapter=adapter, strength=strength))
+
+    async def stop(self, pid: int | None = None) -> bool:
+        """End the daemon (that very one, if `pid` is given) and wait until it has. False if there was none."""
+        health = await self._health_or_none()
+        if health is None or (pid is not None and health.pid != pid):
+            return False
+        with suppress(DaemonUnreachable, EngineDied):  # it may go before it has answered
+            await self._call("POST", "/v1/runtime/stop", StopRequest(health.pid), Health, retry=False)
+        if not await asyncio.to_thread(lifecycle.wait_gone, health.pid):
+            await asyncio.to_thread(lifecycle.kill)
+        return True
+
+    async def _health_or_none(self) -> Health | None:
+        try:
+            return await self.health()
+        except DaemonUnreachable:
+            return None
+
+    async def _call(
+        self, method: str, path: str, body: msgspec.Struct | None, kind: type[T], *, retry: bool = True
+    ) -> T:
+        response = await self._send(method, path, body, retry=retry)
+        try:
+            with _transport_faults():
+                content = await response.aread()
+        finally:
+            await response.aclose()
+        if response.is_error:
+            raise _fault(content, response.status_code)
+        return msgspec.json.decode(content, type=kind)
+
+    async def _replies(self, request: CompletionRequest, ask: Ask) -> AsyncGenerator[CompletionReply, None]:
+        """The events of a stream, until its end or the deadline. Closing the connection is what cancels."""
+        loop = asyncio.get_running_loop()
+        deadline = None if ask.deadline_ms is None else loop.time() + ask.deadline_ms / 1000
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._send("POST", "/v1/completions", request)
+        except TimeoutError:
+            return
+        try:
+            if response.is_error:
+                raise _fault(await response.aread(), response.status_code)
+            lines = response.aiter_lines()
+            while True:
+                # The time limit spans the wait alone: across a `yield` it would strike the consumer.
+                with _transport_faults():
+                    async with asyncio.timeout_at(deadline):
+                        line = await anext(lines, STREAM_END)
+                data = line.removeprefix("data: ")
+                if data == STREAM_END:
+                    return
+                if data.startswith('{"error"'):
+                    raise _fault(data.encode(), 500)
+                if data:
+                    yield msgspec.json.decode(data, type=CompletionReply)
+        except TimeoutError:
+            return
+        finally:
+            await response.aclose()
+
+    async def _send(self, method: str, path: str, body: msgspec.Struct | None, *, retry: bool = True) -> httpx.Response:
+        """Send, and return with the status. A daemon that is gone is started, and asked once more."""
+        content = _encode(body)
+        if self._start and not self._checked:
+            await self.ensure_running()
+        try:
+            return await self._http.send(self._http.build_request(method, path, content=content), stream=True)
+        except httpx.TransportError as lost:
+            if isinstance(lost, httpx.ReadTimeout) or not (retry and self._start):
+                raise _lost(lost) from None
+        await self.ensure_running()
+        with _transport_faults():
+            return await self._http.send(self._http.build_request(method, path, content=content), stream=True)
+
+
+P = ParamSpec("P")
+
+
+def _waiting(
+    method: Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Client, P], T]:
+    """The same method for code that waits."""
+
+    def call(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.run(method(self.client, *args, **kwargs))
+
+    call.__name__, call.__doc__ = method.__name__, method.__doc__
+    return call
+
+
+class Client:
+    """`AsyncClient` for code without an event loop: the same methods, which wait. For one thread at a time."""
+
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        start: bool = True,
+        overrides: Mapping[str, str | int | float] | None = None,
+        version: str = __version__,
+    ) -> None:
+        self._runner = asyncio.Runner()
+        self.client = AsyncClient(name, start=start, overrides=overrides, version=version)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run(self.client.close())
+        self._runner.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for a coroutine of the asynchronous client."""
+        return self._runner.run(work)
+
+    ensure_running = _waiting(AsyncClient.ensure_running)
+    wait_ready = _waiting(AsyncClient.wait_ready)
+    health = _waiting(AsyncClient.health)
+    complete = _waiting(AsyncClient.complete)
+    score = _waiting(AsyncClient.score)
+    models = _waiting(AsyncClient.models)
+    adapters = _waiting(AsyncClient.adapters)
+    select = _waiting(AsyncClient.select)
+    activate = _waiting(AsyncClient.activate)
+    stop = _waiting(AsyncClient.stop)
+
+    def stream(
+        self, hole: Hole, chunks: Sequence[Chunk] = (), sampling: Sampling | None = None, ask: Ask | None = None
+    ) -> Iterator[Piece]:
+        """Fill a hole, piece by piece. Closing the generator cancels within one forward."""
+        pieces = self.client.stream(hole, chunks, sampling, ask)
+
+        async def following() -> Piece | None:
+            return await anext(pieces, None)
+
+        try:
+            while (piece := self.run(following())) is not None:
+                yield piece
+        finally:
+            self.run(pieces.aclose())
+
+
+def _place(hole: Hole, chunks: Sequence[Chunk], ask: Ask, user: str) -> dict[str, Any]:
+    return {
+        "prompt": hole.prefix,
+        "suffix": hole.suffix,
+        "context": [ContextChunk(chunk.path, chunk.text) for chunk in chunks],
+        "path": hole.path,
+        "language": hole.language,
+        "model": ask.model,
+        "adapter": ask.adapter,
+        "strength": ask.strength,
+        "user": user,
+        "document": ask.document,
+        "priority": "background" if ask.background else "person",
+    }
+
+
+def _hole_request(hole: Hole, chunks: Sequence[Chunk], sampling: Sampling, ask: Ask, user: str) -> CompletionRequest:
+    return CompletionRequest(
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=sampling.seed,
+        stop=list(sampling.stop) or None,
+        speculate=sampling.speculate,
+        logprobs=True,
+        stream=True,
+        **_place(hole, chunks, ask, user),
+    )
+
+
+def _piece(reply: CompletionReply) -> Piece:
+    choice = reply.choices[0]
+    logprobs = tuple(choice.logprobs.token_logprobs) if choice.logprobs else ()
+    return Piece(choice.text, tuple(choice.token_ids), logprobs, Stop(choice.stop_kind) if choice.stop_kind else None)
+
+
+def _encode(body: msgspec.Struct | None) -> bytes | None:
+    try:
+        return None if body is None else msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        raise BadRequest("a text holds a lone surrogate, which UTF-8 cannot carry") from None
+
+
+def _fault(content: bytes, status: int) -> RuntimeFault:
+    """The fault that the daemon named."""
+    try:
+        error = msgspec.json.decode(content, type=ErrorReply).error
+    except msgspec.MsgspecError:
+        return EngineDied(f"the daemon answered with status {status} and no reason")
+    return _FAULTS.get(error.type, BadRequest)(error.message, error.remedy)
+
+
+def _lost(problem: httpx.TransportError) -> RuntimeFault:
+    if isinstance(problem, httpx.ConnectError | httpx.ConnectTimeout):
+        return DaemonUnreachable("the daemon is not running", "understudy runtime start")
+    if isinstance(problem, httpx.TimeoutException):
+        return DaemonUnreachable("the daemon does not answer", "understudy runtime stop --force")
+    return EngineDied("the daemon went away in the middle of an answer", "understudy runtime logs")
+
+
+@contextmanager
+def _transport_faults() -> Iterator[None]:
+    """httpx's errors as faults of ours."""
+    try:
+        yield
+    except httpx.TransportError as problem:
+        raise _lost(problem) from None
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    """`0.10.1` after `0.9`; what follows the digits of a part does not count."""
+    return tuple(int(match[0]) if (match := re.match(r"\d+", part)) else 0 for part in version.split("."))

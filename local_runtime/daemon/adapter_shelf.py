@@ -1,0 +1,162 @@
+"""The adapters on this machine: which there are, which one is active, and that this is remembered.
+
+Only folders below the adapters folder are ever opened, named by their path relative to it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from local_runtime.daemon.wire import BASE, AdapterCard
+from local_runtime.engine import Adapter
+from local_runtime.errors import AdapterInvalid, BadRequest, RuntimeFault
+from local_runtime.places import folder
+
+PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@=-]{0,127}")
+MAX_DEPTH = 4
+CONFIG = "adapter_config.json"
+Mix = Callable[[Sequence[tuple[Adapter, float]]], Adapter]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which adapter a request runs with. A request keeps its choice to its end, whatever is activated meanwhile."""
+
+    name: str | None = None
+    adapter: Adapter | None = None
+    strength: float = 1.0
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """What was active for one base model."""
+
+    adapter: str
+    strength: float = 1.0
+
+
+class AdapterShelf:
+    """Adapters below `root`; `memory` is the file that remembers what is active, per base model."""
+
+    def __init__(self, root: Path, memory: Path, read: Callable[[Path], Adapter], mix: Mix) -> None:
+        self.active = Choice()
+        self.problem: str | None = None
+        """Why what was active before could not be taken up again."""
+        self._root = root
+        self._memory = memory
+        self._read = read
+        self._mix = mix
+        self._seen: dict[Path, tuple[tuple[tuple[int, int], ...], Adapter]] = {}
+
+    def choose(self, name: str | None, strength: float | None) -> Choice:
+        """What a request gets that says `name` and `strength`; absent ones are those of the active adapter.
+
+        Raises BadRequest for a name that is none, AdapterInvalid for a folder that is none.
+        """
+        active = self.active
+        if name is None:
+            return active if strength is None else Choice(active.name, active.adapter, strength)
+        if name in ("", BASE):
+            return Choice(strength=1.0 if strength is None else strength)
+        if name == active.name and active.adapter is not None and active.adapter.path != self._path(name):
+            return active if strength is None else Choice(name, active.adapter, strength)  # a mix lives elsewhere
+        return Choice(name, self.read(name), 1.0 if strength is None else strength)
+
+    def mixed(self, parts: Sequence[tuple[str, float]], strength: float | None) -> Choice:
+        """Several adapters as one, each with its own share, all scaled by `strength`."""
+        adapter = self._mix([(self.read(name), share) for name, share in parts])
+        name = "+".join(f"{name}*{share:g}" for name, share in parts)
+        return Choice(name, adapter, 1.0 if strength is None else strength)
+
+    def read(self, name: str) -> Adapter:
+        """The adapter of that name. Its content hash is computed again only when a file of it has changed."""
+        path = self._path(name)
+        if not (path / CONFIG).is_file():
+            raise AdapterInvalid(
+                f"there is no adapter {name!r} in {self._root}: no {CONFIG} in it", "understudy runtime status"
+            )
+        signature = _signature(path)
+        seen = self._seen.get(path)
+        if seen is None or seen[0] != signature:
+            seen = self._seen[path] = (signature, self._read(path))
+        return seen[1]
+
+    def cards(self, base_hash: str) -> Iterator[AdapterCard]:
+        """All adapters, with what is wrong with those that cannot serve the model with `base_hash`."""
+        for name in self._names():
+            try:
+                adapter = self.read(name)
+            except (RuntimeFault, OSError) as fault:
+                yield AdapterCard(name, problem=str(getattr(fault, "message", fault)))
+                continue
+            fits = not adapter.base_hash or adapter.base_hash == base_hash
+            problem = None if fits else f"made for base {adapter.base_hash[:12]}, not for {base_hash[:12]}"
+            yield AdapterCard(
+                name, adapter.id, adapter.rank, list(adapter.targets), adapter.parent, adapter.base_hash, problem
+            )
+
+    def activate(self, choice: Choice, base_hash: str) -> None:
+        """Make `choice` what requests get that name no adapter, now and after a restart."""
+        self._remember(base_hash, choice)
+        self.active = choice
+        self.problem = None
+
+    def take_up(self, base_hash: str) -> None:
+        """Activate what was active when this base model was last served. If that is gone, the base serves."""
+        remembered = self._remembered().get(base_hash)
+        if remembered is None:
+            return
+        try:
+            adapter = self.read(remembered.adapter)
+            if adapter.base_hash and adapter.base_hash != base_hash:
+                raise AdapterInvalid(f"{remembered.adapter} was made for another base model")
+        except (RuntimeFault, OSError) as fault:
+            self.problem = f"the adapter that was active cannot be read: {getattr(fault, 'message', fault)}"
+            return
+        self.active = Choice(remembered.adapter, adapter, remembered.strength)
+
+    def _path(self, name: str) -> Path:
+        parts = name.split("/")
+        if len(parts) > MAX_DEPTH or not all(PART.fullmatch(part) for part in parts):
+            raise BadRequest(f"{name[:64]!r} is not the name of an adapter: expected a folder below {self._root}")
+        path = self._root.joinpath(*parts)
+        if not path.resolve().is_relative_to(self._root.resolve()):
+            raise BadRequest(f"{name[:64]!r} leads out of {self._root}")
+        return path
+
+    def _names(self) -> list[str]:
+        found = []
+        for depth in range(1, MAX_DEPTH + 1):
+            for config in self._root.glob("/".join("*" * depth) + f"/{CONFIG}"):
+                name = config.parent.relative_to(self._root).as_posix()
+                if all(PART.fullmatch(part) for part in name.split("/")):
+                    found.append(name)
+        return sorted(found)
+
+    def _remembered(self) -> dict[str, Remembered]:
+        try:
+            return msgspec.json.decode(self._memory.read_bytes(), type=dict[str, Remembered])
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return {}
+
+    def _remember(self, base_hash: str, choice: Choice) -> None:
+        remembered = self._remembered()
+        remembered.pop(base_hash, None)
+        if choice.name is not None:
+            remembered[base_hash] = Remembered(choice.name, choice.strength)
+        folder(self._memory.parent)
+        partial = self._memory.with_suffix(f".{os.getpid()}.partial")
+        partial.write_bytes(msgspec.json.encode(remembered))
+        partial.replace(self._memory)
+
+
+def _signature(path: Path) -> tuple[tuple[int, int], ...]:
+    """Size and time of every file: changes whenever an adapter is written again."""
+    return tuple(
+        (entry.stat().st_size, entry.stat().st_mtime_ns) for entry in sorted(path.iterdir()) if entry.is_file()
+    )

@@ -1,0 +1,43 @@
+"""How a daemon is started: `config.toml`'s `[runtime]` table, overridden by what its starter says."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from local_runtime.errors import BadRequest
+from local_runtime.places import places
+
+
+class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Every field has a default; the same names stand in `config.toml`."""
+
+    model: str | None = None
+    """Name of an imported model; absent: the one imported last, or the bundled one."""
+    engine: str = "compiled"
+    """`compiled`, or `echo` with an optional script: `echo:answers.json` (for tests)."""
+    port: Annotated[int, Meta(ge=0, le=65535)] | None = None
+    """Also listen on this port of 127.0.0.1, with a token; 0 lets the system choose. Absent: Unix socket only."""
+    idle_minutes: Annotated[float, Meta(gt=0)] = 30.0
+    """The daemon ends itself when nobody has asked for this long."""
+
+
+class _ConfigFile(msgspec.Struct):
+    runtime: RuntimeOptions = RuntimeOptions()
+
+
+def read_options(overrides: dict[str, str | int | float] | None = None) -> RuntimeOptions:
+    """The options of `config.toml`, with `overrides` on top. Raises BadRequest naming file, key and what was expected."""
+    path = places().config_file
+    try:
+        configured = msgspec.toml.decode(path.read_bytes(), type=_ConfigFile).runtime
+    except FileNotFoundError:
+        configured = RuntimeOptions()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
+        raise BadRequest(f"{path}: {problem}", f"$EDITOR {path}") from None
+    try:
+        return msgspec.convert(msgspec.to_builtins(configured) | (overrides or {}), RuntimeOptions)
+    except msgspec.ValidationError as problem:
+        raise BadRequest(f"the daemon's options: {problem}", "understudy runtime start --help") from None

@@ -1,0 +1,98 @@
+"""Which engine serves which model. The only place that chooses."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from local_runtime.daemon.options import RuntimeOptions
+from local_runtime.daemon.prompting import BytePrompting, Prompting
+from local_runtime.daemon.readiness import Phase, Standing
+from local_runtime.echo_engine import EchoEngine, Script
+from local_runtime.engine import Adapter, Engine
+from local_runtime.errors import BadRequest, EngineDied, ModelMissing
+
+Report = Callable[[Standing], None]
+
+
+class EchoScript(msgspec.Struct, forbid_unknown_fields=True):
+    """One answer of the echo engine; see `echo_engine.Script`."""
+
+    pieces: list[str] | None = None
+    first_delay_ms: float = 0.0
+    delay_ms: float = 0.0
+    failure: str | None = None
+    logprob: float = -0.25
+
+    def script(self) -> Script:
+        """As the engine takes it."""
+        pieces = None if self.pieces is None else tuple(self.pieces)
+        failure = EngineDied(self.failure) if self.failure else None
+        return Script(pieces, self.first_delay_ms, self.delay_ms, failure=failure, logprob=self.logprob)
+
+
+class EchoFile(msgspec.Struct, forbid_unknown_fields=True):
+    """The file behind `--engine echo:FILE`: answers in order, then the default for ever."""
+
+    scripts: list[EchoScript] = []
+    default: EchoScript = msgspec.field(default_factory=EchoScript)
+    folder: str | None = None
+    """A model folder, for its tokenizer."""
+    context_tokens: int = 8192
+    forward_ms: float = 5.0
+    load_seconds: float = 0.0
+
+
+def open_engine(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompting]:
+    """Load what `options` name, compiling first if need be. Runs on the engine's own thread; raises RuntimeFault."""
+    kind, _, argument = options.engine.partition(":")
+    if kind == "echo":
+        return _echo(argument, report)
+    if kind == "compiled" and not argument:
+        return _compiled(options.model, report)
+    raise BadRequest(
+        f"engine {options.engine!r} is unknown: expected compiled, echo or echo:FILE", "understudy runtime start --help"
+    )
+
+
+def default_model() -> str:
+    """The model to serve when none is named: the one imported last."""
+    raise ModelMissing("no model has been imported", "understudy model import PATH")
+
+
+def read_adapter(path: Path) -> Adapter:
+    """A PEFT folder as an adapter. Raises AdapterInvalid."""
+    from local_runtime.daemon.adapter_reading import read_adapter as read  # noqa: PLC0415
+
+    return read(path)
+
+
+def mix_adapters(parts: Sequence[tuple[Adapter, float]]) -> Adapter:
+    """Several adapters as one. Raises AdapterInvalid."""
+    raise BadRequest("mixing adapters is not there yet")
+
+
+def _echo(argument: str, report: Report) -> tuple[Engine, Prompting]:
+    try:
+        file = msgspec.json.decode(Path(argument).read_bytes(), type=EchoFile) if argument else EchoFile()
+    except (OSError, msgspec.MsgspecError) as problem:
+        raise BadRequest(f"the echo engine's script {argument}: {problem}") from None
+    report(Standing(Phase.LOADING, "the echo engine is loading", 0.0))
+    time.sleep(file.load_seconds)
+    engine = EchoEngine(
+        tuple(script.script() for script in file.scripts),
+        default=file.default.script(),
+        folder=Path(file.folder) if file.folder else None,
+        context_tokens=file.context_tokens,
+        forward_ms=file.forward_ms,
+    )
+    engine.requests = deque(maxlen=64)  # type: ignore[assignment]  # it remembers all, which a daemon cannot afford
+    return engine, BytePrompting()
+
+
+def _compiled(name: str | None, report: Report) -> tuple[Engine, Prompting]:
+    raise ModelMissing("no model has been imported", "understudy model import PATH")
