@@ -30,7 +30,6 @@ _PREFIX_BLOCK_CHARS = 512  # about fifteen lines: so seldom the window of a long
 _SUFFIX_BLOCK_CHARS = 128
 _CHUNK_BLOCK_CHARS = 256
 _LINE_STEP_CHARS = 256
-_LINE_STEP_TOKENS = 16
 _UNFINISHED = re.compile(r"(?:[^\w\r\n]?\w{1,32}| )\Z")
 
 
@@ -88,7 +87,9 @@ class FimTokenizer:
         ids = {token: text.control_id(token) for token in family.sentinels}
         self.family = family
         self.end_id = ids[family.end]
-        self.stop_ids = frozenset(ids.values()) | {text.control_id(token) for token in family.stops if text.has(token)}
+        self.stop_ids = frozenset(ids.values()) | {
+            text.control_id(token) for token in family.stops if text.has_control(token)
+        }
         self._text = text
         self._alone, self._among, self._chunk = (_parse(t, ids) for t in (family.alone, family.among, family.chunk))
 
@@ -219,8 +220,9 @@ class FimTokenizer:
         excess = len(text) - limit * _CHARS_PER_TOKEN
         start = -(-excess // _LINE_STEP_CHARS) * _LINE_STEP_CHARS if excess > 0 else 0
         ids = self.encode(text[start:])
+        step = max(limit // 4, 1)
         excess = len(ids) - limit
-        return list(ids[-(-excess // _LINE_STEP_TOKENS) * _LINE_STEP_TOKENS if excess > 0 else 0 :])
+        return list(ids[-(-excess // step) * step if excess > 0 else 0 :])
 
 
 def heal(line: str) -> tuple[str, str]:

@@ -63,6 +63,10 @@ class PlainText:
         """Whether the vocabulary has this very token."""
         return self._tokenizer.token_to_id(token) is not None
 
+    def has_control(self, token: str) -> bool:
+        """Whether it has this token, and no text can become it."""
+        return self._tokenizer.token_to_id(token) in self._control
+
     def control_id(self, token: str) -> int:
         """The single id of a control token. Raises ModelInvalid unless string and id stand for each other."""
         found = self._tokenizer.token_to_id(token)
@@ -89,7 +93,7 @@ class PlainText:
     def _raw(self, text: str) -> tuple[int, ...]:
         try:
             return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
-        except UnicodeEncodeError:  # half of a surrogate pair, which editors can send
+        except TypeError:  # half of a surrogate pair, which editors can send, is no text to the library
             clean = text.encode("utf-8", "replace").decode()
             return tuple(self._tokenizer.encode(clean, add_special_tokens=False).ids)
 
