@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from local_runtime.errors import ModelInvalid, ModelMissing
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.json_file import read_json
 from local_runtime.model.layout import Fused, Part, fused_tensors
+from local_runtime.model.tensor_cache import PLAIN_NAME
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -81,7 +83,7 @@ class FloatWeights:
         if (self.folder / INDEX).exists():
             listed = read_json(self.folder / INDEX, Index, limit_bytes=INDEX_BYTES).weight_map
             for file in set(listed.values()):
-                if file != Path(file).name or not file.endswith(".safetensors"):
+                if not re.fullmatch(PLAIN_NAME, file) or not file.endswith(".safetensors"):
                     raise ModelInvalid(f"{self.folder / INDEX}: expected a safetensors file here, found {file[:100]!r}")
             names = sorted(set(listed.values()))
         elif (self.folder / SINGLE).exists():

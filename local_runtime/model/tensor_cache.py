@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +25,8 @@ FILE_NAMES = ("tensor-cache.json", "ndarray-cache.json")
 SHARD_BYTES = 32 << 20
 LISTING_BYTES = 64 << 20
 """A 70B model's listing has 0.5 MB."""
+PLAIN_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}"
+"""The name of a file in the same folder, whatever the system."""
 ITEM_BYTES = {"float16": 2, "float32": 4, "uint32": 4}
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
@@ -75,6 +79,9 @@ class TensorCache:
         self.shards = read_json(self.file, Listing, limit_bytes=LISTING_BYTES).records
         self._mapped: dict[str, np.memmap[Any, np.dtype[np.uint8]]] = {}
         self._places: dict[str, tuple[Shard, Record]] = {}
+        for name, times in Counter(shard.dataPath for shard in self.shards).items():
+            if times > 1:
+                raise ModelInvalid(f"{self.file}: {name[:100]!r} is listed twice")
         for shard in self.shards:
             self._check_shard(shard)
             for record in shard.records:
@@ -104,7 +111,7 @@ class TensorCache:
     def _check_shard(self, shard: Shard) -> None:
         """Sizes, bounds and overlaps of what the listing says, and the file's size."""
         name = shard.dataPath
-        if not name or name != Path(name).name or "\\" in name or "\0" in name:
+        if not re.fullmatch(PLAIN_NAME, name):
             raise ModelInvalid(f"{self.file}: expected the name of a file in the same folder, found {name[:100]!r}")
         end = 0
         for record in sorted(shard.records, key=lambda record: record.byteOffset):

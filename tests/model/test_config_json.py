@@ -1,0 +1,126 @@
+"""Hugging Face's configurations, in both spellings, and those that are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+from folders import LLAMA, ODDITIES, QWEN2
+
+from local_runtime.errors import ModelInvalid, ModelMissing
+from local_runtime.model.config_json import ConfigJson, decoder_config, family_of
+from local_runtime.model.decoder_config import DecoderConfig
+from local_runtime.model.json_file import read_json
+from local_runtime.model.synthetic import write_folder
+
+
+def read(file: Path) -> DecoderConfig:
+    found = read_json(file, ConfigJson)
+    return decoder_config(found, family_of(found, file), file)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "tiny", LLAMA)
+
+
+@pytest.mark.parametrize("spelling", [4, 5])
+@pytest.mark.parametrize("config", ODDITIES.values(), ids=ODDITIES.keys())
+def test_both_spellings_give_the_decoder(tmp_path: Path, config: DecoderConfig, spelling: int) -> None:
+    assert read(write_folder(tmp_path, config, transformers=spelling) / "config.json") == config
+
+
+@pytest.mark.parametrize("config", ODDITIES.values(), ids=ODDITIES.keys())
+def test_what_transformers_itself_writes_gives_the_decoder(tmp_path: Path, config: DecoderConfig) -> None:
+    folder = write_folder(tmp_path / "ours", config, transformers=4)
+    transformers.AutoConfig.from_pretrained(folder).save_pretrained(tmp_path / "theirs")
+    written = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    # A configuration without a model has no architecture.
+    written["architectures"] = json.loads((folder / "config.json").read_text())["architectures"]
+    (tmp_path / "theirs" / "config.json").write_text(json.dumps(written))
+    assert read(tmp_path / "theirs" / "config.json") == config
+
+
+def test_a_sliding_window_ends_the_context(tiny: Path) -> None:
+    changed(tiny, architectures=["MistralForCausalLM"], sliding_window=256)
+    assert read(tiny / "config.json").context_tokens == 256
+
+
+def test_a_window_that_is_switched_off_does_not(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, QWEN2)
+    changed(folder, sliding_window=64, use_sliding_window=False)
+    assert read(folder / "config.json").context_tokens == QWEN2.context_tokens
+
+
+def test_yarn_computes_the_factor_of_attention_as_transformers_does(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, ODDITIES["yarn"])
+    content = json.loads((folder / "config.json").read_text())
+    del content["rope_parameters"]["attention_factor"]
+    (folder / "config.json").write_text(json.dumps(content))
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS  # noqa: PLC0415
+
+    _, expected = ROPE_INIT_FUNCTIONS["yarn"](transformers.AutoConfig.from_pretrained(folder), None)
+    assert read(folder / "config.json").rope_scaling.attention_factor == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"architectures": ["GPT2LMHeadModel"]},
+            "architecture GPT2LMHeadModel is not known; known are LlamaForCausalLM",
+        ),
+        ({"architectures": None}, "architecture none is not known"),
+        ({"hidden_act": "gelu"}, "activation 'gelu'; expected silu"),
+        ({"num_key_value_heads": 3}, "4 heads are not a multiple of 3"),
+        ({"head_dim": 15}, "head_dim 15; expected an even number"),
+        ({"head_dim": None, "hidden_size": 130}, "4 heads do not divide 130"),
+        ({"hidden_size": -1}, "hidden_size"),
+        ({"hidden_size": "128"}, "hidden_size"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
+        ({"vocab_size": 2**62}, "vocab_size"),
+        ({"num_attention_heads": 2**21, "head_dim": 2**21}, "too many"),
+        ({"max_position_embeddings": None}, "length of the context"),
+        ({"rms_norm_eps": 0}, "rms_norm_eps"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantised already"),
+        ({"partial_rotary_factor": 0.5}, "part of each head"),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "'dynamic' is not served; known are default"),
+        ({"rope_parameters": {"rope_type": "linear"}}, "no factor"),
+        ({"rope_parameters": {"rope_type": "llama3", "factor": 2.0}}, "low_freq_factor < high_freq_factor"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "truncate": False}}, "without truncation"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "full_attention"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_what_is_not_served_is_refused_with_a_sentence(tiny: Path, change: dict[str, Any], sentence: str) -> None:
+    changed(tiny, **change)
+    with pytest.raises(ModelInvalid, match=r"config\.json") as fault:
+        read(tiny / "config.json")
+    assert sentence in str(fault.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"{", b'{"hidden_size": NaN}', b"[" * 100_000], ids=repr)
+def test_what_is_no_configuration_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ModelInvalid, match=r"config\.json"):
+        read(tmp_path / "config.json")
+
+
+def test_a_huge_configuration_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "config.json").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ModelInvalid, match="at most 4,194,304 bytes"):
+        read(tmp_path / "config.json")
+
+
+def test_a_missing_configuration_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelMissing, match=r"config\.json is not there"):
+        read(tmp_path / "config.json")
+
+
+def changed(folder: Path, **changes: Any) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | changes))
