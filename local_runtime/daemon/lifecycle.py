@@ -88,7 +88,7 @@ def _spawn(overrides: Mapping[str, str | int | float], deadline: float) -> str:
     private_folder(crash_path().parent)
     read_fd, write_fd = os.pipe()
     try:
-        with open(crash_path(), "ab", opener=_private) as crashes:  # noqa: PTH123 - Path.open has no opener
+        with open(crash_path(), "ab", opener=_private) as crashes:
             if crashes.tell() > CRASH_LOG_BYTES:
                 crashes.truncate(0)
             # -P: a folder that happens to be the editor's current one must not be able to shadow our modules.

@@ -23,8 +23,8 @@ from local_runtime.hole import Chunk, Hole
 
 T = TypeVar("T")
 DEFAULT_MAX_TOKENS = 64
-MIN_PROMPT_TOKENS = 16
-"""A prompt is left at least this much of the context, however long the answer was to be."""
+MIN_PROMPT_TOKENS = 64
+"""A prompt is left at least this much of the context, however long the target is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Service:
         began = time.perf_counter()
         model, prompting = self._ready(request.model)
         n_wanted = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
-        n_tokens = max(1, min(n_wanted, MAX_TOKENS, model.context_tokens - MIN_PROMPT_TOKENS))
+        n_tokens = max(1, min(n_wanted, MAX_TOKENS, model.context_tokens // 2))
         choice, prompt = await self.away(lambda: self._prepare(request, prompting, model.context_tokens - n_tokens))
         sampling = Sampling(
             n_tokens, request.temperature, request.top_p, request.seed, _stops(request.stop), request.speculate
@@ -98,8 +98,8 @@ class Service:
         model, prompting = self._ready(request.model)
 
         def prepare() -> tuple[Choice, Prompt, Target]:
-            # The target is taken whole, so the prompt gets what it leaves; both are measured against the same prompt.
-            choice, prompt = self._prepare(request, prompting, model.context_tokens - MIN_PROMPT_TOKENS)
+            # As for a completion: what is judged is the prompt that is served. A long target then takes its room from it.
+            choice, prompt = self._prepare(request, prompting, model.context_tokens - DEFAULT_MAX_TOKENS)
             target = _target(request, prompting, prompt)
             room = model.context_tokens - len(target.token_ids)
             if room < MIN_PROMPT_TOKENS:

@@ -10,13 +10,17 @@ from pathlib import Path
 import msgspec
 
 from local_runtime.daemon.options import RuntimeOptions
-from local_runtime.daemon.prompting import BytePrompting, Prompting
+from local_runtime.daemon.prompting import BytePrompting, FimPrompting, Prompting
 from local_runtime.daemon.readiness import Phase, Standing
 from local_runtime.echo_engine import EchoEngine, Script
 from local_runtime.engine import Adapter, Engine
 from local_runtime.errors import BadRequest, EngineDied, ModelMissing
 
 Report = Callable[[Standing], None]
+
+ECHO_VOCAB_SIZE = 1 << 18
+"""Room for every tokenizer's ids."""
+ECHO_VOCAB_BYTES = 256
 
 
 class EchoScript(msgspec.Struct, forbid_unknown_fields=True):
@@ -83,15 +87,17 @@ def _echo(argument: str, report: Report) -> tuple[Engine, Prompting]:
         raise BadRequest(f"the echo engine's script {argument}: {problem}") from None
     report(Standing(Phase.LOADING, "the echo engine is loading", 0.0))
     time.sleep(file.load_seconds)
+    folder = Path(file.folder) if file.folder else None
     engine = EchoEngine(
         tuple(script.script() for script in file.scripts),
         default=file.default.script(),
-        folder=Path(file.folder) if file.folder else None,
+        folder=folder,
+        vocab_size=ECHO_VOCAB_SIZE if folder else ECHO_VOCAB_BYTES,
         context_tokens=file.context_tokens,
         forward_ms=file.forward_ms,
     )
     engine.requests = deque(maxlen=64)  # type: ignore[assignment]  # it remembers all, which a daemon cannot afford
-    return engine, BytePrompting()
+    return engine, FimPrompting(folder, ECHO_VOCAB_SIZE) if folder else BytePrompting()
 
 
 def _compiled(name: str | None, report: Report) -> tuple[Engine, Prompting]:
