@@ -48,6 +48,12 @@ def checked_name(name: str) -> str:
     return name
 
 
+def check_new(name: str) -> None:
+    """Raises BadRequest if `name` is taken or no name."""
+    if (places().models / checked_name(name)).exists():
+        raise BadRequest(f"there is a model {name} already", f"understudy model remove {name}, or choose --name")
+
+
 def remove(name: str) -> int:
     """Delete a model and return how many bytes that freed. Raises ModelMissing."""
     path = places().models / checked_name(name)
@@ -71,8 +77,7 @@ def new_model(name: str, needed_bytes: int) -> Iterator[Path]:
     root = folder(places().models)
     with _lock():
         _remove_unfinished(root)
-        if (root / checked_name(name)).exists():
-            raise BadRequest(f"there is a model {name} already", f"understudy model remove {name}, or choose --name")
+        check_new(name)
         free_bytes = shutil.disk_usage(root).free
         if needed_bytes > free_bytes:
             raise BuildFailed(f"{root}: expected {needed_bytes:,} bytes free, found {free_bytes:,}")

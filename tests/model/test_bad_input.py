@@ -29,6 +29,7 @@ from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
 from local_runtime.places import places
 
+UNDERSTUDY = str(Path(sys.executable).with_name("understudy"))
 Q4 = QUANTIZATIONS["q4f16_1"]
 Edit = Callable[[Any], None]
 
@@ -310,7 +311,7 @@ def test_a_disk_that_fails_in_the_middle(source: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     done = subprocess.run(
-        [sys.executable, "-m", "local_runtime.model.commands", "import", str(source)],
+        [UNDERSTUDY, "model", "import", str(source)],
         preexec_fn=limit, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
@@ -323,7 +324,7 @@ def test_being_stopped_in_the_middle_leaves_no_model(tmp_path: Path, sent: signa
     from local_runtime.model.decoder_config import DecoderConfig  # noqa: PLC0415
 
     source = write_folder(tmp_path / "hf", DecoderConfig("llama", 512, 1536, 12, 8, 4, 64, 2048, 512))
-    command = [sys.executable, "-m", "local_runtime.model.commands", "import", str(source), "--name", "big"]
+    command = [UNDERSTUDY, "model", "import", str(source), "--name", "big"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while not list(places().models.glob(f"{registry.UNFINISHED}*/*")) and process.poll() is None:

@@ -1,0 +1,163 @@
+"""`understudy model`: import, pull, list, info, remove, compile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+from rich.table import Table
+
+from local_runtime.model import importing, registry
+from local_runtime.model.chat_config import why_mlc_cannot_serve
+from local_runtime.model.memory import kv_bytes
+from local_runtime.model.model_folder import ModelFolder
+from local_runtime.model.quantization import QUANTIZATIONS
+
+DEFAULT_QUANTIZATION = "q8f16_g32"
+INFO_TOKENS = 4096
+
+quantization_option = click.option(
+    "--quantization",
+    "-q",
+    type=click.Choice(list(QUANTIZATIONS)),
+    default=DEFAULT_QUANTIZATION,
+    show_default=True,
+    help="q8f16_g32 is exact and fast on CPUs; q4f16_1 is half as large; q0f16 keeps the floats.",
+)
+name_option = click.option("--name", help="Name of the model; by default the folder's and the quantization's.")
+
+
+@click.group()
+def model() -> None:
+    """Bring models, look at them, remove them."""
+
+
+@model.command("import", epilog="Example: understudy model import ~/Qwen2.5-Coder-0.5B --quantization q4f16_1")
+@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@name_option
+@quantization_option
+def import_(path: Path, name: str | None, quantization: str) -> None:
+    """Import the Hugging Face folder PATH, or copy the MLC folder PATH as it is."""
+    with _progress("importing") as bar:
+        imported = _import(path, name, quantization, bar)
+    click.echo(f"imported {imported.name}: {imported}")
+
+
+@model.command(epilog="Example: understudy model pull Qwen/Qwen2.5-Coder-0.5B")
+@click.argument("repo", metavar="ORG/NAME")
+@name_option
+@quantization_option
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--keep", is_flag=True, help="Keep the float weights in the cache after importing.")
+def pull(repo: str, name: str | None, quantization: str, yes: bool, keep: bool) -> None:
+    """Fetch ORG/NAME from the hub (HF_ENDPOINT names another one) and import it. What is broken off goes on."""
+    # Read when the library is imported; and only this command may import it.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from local_runtime.model import hub  # noqa: PLC0415
+
+    found = hub.look_up(repo)
+    table = Table("file", "size", title=f"{repo}, licence: {found.license or 'not said'}")
+    for file in found.files:
+        table.add_row(file.name, decimal(file.size_bytes))
+    table.add_row("together", decimal(found.size_bytes))
+    Console().print(table)
+    if not yes:
+        click.confirm(f"fetch {decimal(found.size_bytes)}?", abort=True)
+    name = name or f"{repo.split('/')[1]}-{quantization}"
+    registry.check_new(name)
+    with _progress("fetching") as bar:
+        task = bar.add_task(repo, total=found.size_bytes)
+        path = hub.download(found, lambda n_bytes: bar.advance(task, n_bytes))
+    with _progress("importing") as bar:
+        imported = _import(path, name, quantization, bar, source=f"{repo}@{found.commit}", license_name=found.license)
+    if not keep:
+        hub.forget(found)
+    click.echo(f"imported {imported.name}: {imported}")
+
+
+@model.command("list")
+def list_() -> None:
+    """All models, with their sizes."""
+    table = Table("model", "decoder", "quantization", "size")
+    for name in registry.names():
+        opened = ModelFolder.open(registry.find(name))
+        table.add_row(name, opened.config.family, opened.quantization.name, decimal(opened.weight_bytes))
+    Console().print(table if table.row_count else "no models yet; bring one with: understudy model import PATH")
+
+
+@model.command(epilog="Example: understudy model info Qwen2.5-Coder-0.5B-q8f16_g32")
+@click.argument("name")
+def info(name: str) -> None:
+    """What a model is, what it takes, and who can serve it. NAME is a model's name or the path of an MLC folder."""
+    opened = ModelFolder.open(registry.find(name))
+    config, note = opened.config, opened.note
+    reasons = why_mlc_cannot_serve(config, opened.quantization)
+    n_tokens = min(INFO_TOKENS, config.context_tokens)
+    kv, weights = kv_bytes(config, n_tokens), opened.weight_bytes
+    heads = f"{config.n_heads} heads of {config.head_dim}, {config.n_kv_heads} for keys and values"
+    rows = {
+        "folder": opened.path,
+        "decoder": f"{config.family}: {config.n_layers} layers, hidden {config.hidden_size}, {heads}",
+        "vocabulary": f"{config.vocab_size:,} tokens",
+        "context": f"{config.context_tokens:,} tokens",
+        "rope": f"theta {config.rope_theta:g}, scaling {config.rope_scaling.kind}",
+        "quantization": opened.quantization.name,
+        "weights": decimal(weights),
+        "memory": f"{decimal(weights + kv)}: weights, and {decimal(kv)} of keys and values for {n_tokens:,} tokens",
+        "mlc_llm": f"cannot serve it: {'; '.join(reasons)}" if reasons else "can serve this folder",
+        "source": (note.source if note else "") or "made by other tools",
+        "licence": (note.license if note else "") or "not said",
+        "base hash": opened.base_hash,
+    }
+    table = Table.grid(padding=(0, 2))
+    for key, value in rows.items():
+        table.add_row(key, str(value))
+    Console(soft_wrap=True).print(table)
+
+
+@model.command(epilog="Example: understudy model remove Qwen2.5-Coder-0.5B-q8f16_g32")
+@click.argument("name")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def remove(name: str, yes: bool) -> None:
+    """Delete a model."""
+    if not yes:
+        click.confirm(f"delete {registry.find(name)}?", abort=True)
+    click.echo(f"removed {name}: {decimal(registry.remove(name))} freed")
+
+
+@model.command("compile", epilog="Example: understudy model compile Qwen2.5-Coder-0.5B-q8f16_g32")
+@click.argument("name")
+@click.option("--target", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
+def compile_(name: str, target: str) -> None:
+    """Compile a model's library for this machine now, rather than when it is first used."""
+    from local_runtime.library import ensure_library  # noqa: PLC0415  only this command compiles
+    from local_runtime.target import detect  # noqa: PLC0415
+
+    opened = ModelFolder.open(registry.find(name))
+    with Console(stderr=True).status("compiling") as status:
+        library = ensure_library(opened.config, opened.quantization, detect(), progress=status.update)
+    click.echo(f"compiled {name} for {target}: {library.path}")
+
+
+def _import(path: Path, name: str | None, quantization: str, bar: Progress, **options: Any) -> Path:
+    task = bar.add_task("", total=None)
+
+    def tell(tensor: str, done_bytes: int, all_bytes: int) -> None:
+        bar.update(task, description=tensor, completed=done_bytes, total=all_bytes)
+
+    return importing.import_model(path, QUANTIZATIONS[quantization], name, progress=tell, **options)
+
+
+@contextmanager
+def _progress(verb: str) -> Iterator[Progress]:
+    columns = [TextColumn(verb), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn()]
+    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
+        yield bar
