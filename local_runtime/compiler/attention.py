@@ -1,0 +1,239 @@
+"""Attention over a pool of pages: rotary positions, append to the pool in place, causal softmax in one pass.
+
+Pages hold 32 tokens. Keys lie transposed `[layer, page, head, head_dim, 32]`, so that scores are formed 32 tokens at a
+time without a sum across lanes; values lie `[layer, page, head, 32, head_dim]`. The softmax is the online one
+(Milakov & Gimelshein, arXiv:1805.02867), rescaled once a page. Cosines and sines are arguments: any stretching of
+rotary positions is the host's affair. The rotation pairs `d` with `d + head_dim/2`, as Llama and Qwen2 do.
+
+Rows are (token, query head) pairs of one key-value head; a tile of them shares each page that it reads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.script import tirx as T
+
+from local_runtime.compiler.isa import Instructions
+from local_runtime.compiler.layout import PAGE_TOKENS, padded
+from local_runtime.compiler.vectors import as_float32, as_stored, broadcast, exponential, largest, total
+
+LOWEST = -1e30
+SCALARS = 8
+"""A tile's per-row scalars lie in one vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionShape:
+    """What the attention kernels depend on."""
+
+    isa: Instructions
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    kv_dtype: str
+
+    @property
+    def group(self) -> int:
+        """Query heads that share a key-value head."""
+        return self.n_heads // self.n_kv_heads
+
+    @property
+    def key_offset(self) -> int:
+        """Column of the first key in a row `[q | k | v]`, each part padded to whole blocks."""
+        return padded(self.n_heads * self.head_dim)
+
+    @property
+    def value_offset(self) -> int:
+        return self.key_offset + padded(self.n_kv_heads * self.head_dim)
+
+    @property
+    def row_width(self) -> int:
+        return self.value_offset + padded(self.n_kv_heads * self.head_dim)
+
+    @property
+    def tile_rows(self) -> int:
+        """Rows of a tile when there are many: their scores fill the registers."""
+        return 6 if self.isa.lanes == 16 else 4
+
+    def pool_shapes(self, n_pages: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Shapes of the pools of keys and of values."""
+        page = (self.n_layers, n_pages, self.n_kv_heads)
+        return (*page, self.head_dim, PAGE_TOKENS), (*page, PAGE_TOKENS, self.head_dim)
+
+
+def rotate_and_append(s: AttentionShape) -> Callable[..., Any]:
+    """Macro: token `m`, key-value head `kh`: rotate and scale its queries into `q`, append key and value to the pool."""
+    d_head, half, group = s.head_dim, s.head_dim // 2, s.group
+    scale = 1.0 / math.sqrt(d_head)
+
+    def low(buffer: Any, m: Any, start: Any) -> Any:
+        return buffer[m, T.ramp(start, 1, half)]
+
+    @T.macro
+    def append(qkv, cos, sin, positions, table, keys, values, layer, q, m, kh):
+        with T.sblock("append"):
+            T.reads()
+            T.writes()
+            for r in T.serial(group):
+                q[m, T.ramp((kh * group + r) * d_head, 1, half)] = (
+                    low(qkv, m, (kh * group + r) * d_head) * low(cos, positions[m], 0)
+                    - low(qkv, m, (kh * group + r) * d_head + half) * low(sin, positions[m], 0)
+                ) * broadcast(T.float32(scale), half)
+                q[m, T.ramp((kh * group + r) * d_head + half, 1, half)] = (
+                    low(qkv, m, (kh * group + r) * d_head + half) * low(cos, positions[m], 0)
+                    + low(qkv, m, (kh * group + r) * d_head) * low(sin, positions[m], 0)
+                ) * broadcast(T.float32(scale), half)
+            for d in T.serial(half):
+                keys[layer, table[positions[m] // PAGE_TOKENS], kh, d, positions[m] % PAGE_TOKENS] = as_stored(
+                    qkv[m, s.key_offset + kh * d_head + d] * cos[positions[m], d]
+                    - qkv[m, s.key_offset + kh * d_head + half + d] * sin[positions[m], d],
+                    s.kv_dtype,
+                    1,
+                )
+                keys[layer, table[positions[m] // PAGE_TOKENS], kh, half + d, positions[m] % PAGE_TOKENS] = as_stored(
+                    qkv[m, s.key_offset + kh * d_head + half + d] * cos[positions[m], d]
+                    + qkv[m, s.key_offset + kh * d_head + d] * sin[positions[m], d],
+                    s.kv_dtype,
+                    1,
+                )
+            values[layer, table[positions[m] // PAGE_TOKENS], kh, positions[m] % PAGE_TOKENS, T.ramp(0, 1, d_head)] = (
+                as_stored(qkv[m, T.ramp(s.value_offset + kh * d_head, 1, d_head)], s.kv_dtype, d_head)
+            )
+
+    return append
+
+
+def attend_tile(s: AttentionShape, rows: int) -> Callable[..., Any]:
+    """Macro: rows `tile * rows ..` of key-value head `kh` attend to all tokens up to their own."""
+    d_head, group = s.head_dim, s.group
+    columns = 32 if d_head % 32 == 0 else 16  # of the output, kept in registers
+    page = T.ramp(0, 1, PAGE_TOKENS)
+    scalars = T.ramp(0, 1, SCALARS)
+
+    def token_of(tile: Any, r: Any, n_rows: Any) -> Any:
+        return T.min(tile * rows + r, n_rows * group - 1) // group
+
+    def column_of(tile: Any, r: Any, kh: Any, n_rows: Any) -> Any:
+        return (kh * group + T.min(tile * rows + r, n_rows * group - 1) % group) * d_head
+
+    @T.macro
+    def attend(q, positions, table, keys, values, layer, out, n_rows, tile, kh):
+        with T.sblock("attend"):
+            T.reads()
+            T.writes()
+            p = T.sblock_alloc_buffer((rows, PAGE_TOKENS), "float32")
+            weight = T.sblock_alloc_buffer((rows, PAGE_TOKENS), "float32")
+            sums = T.sblock_alloc_buffer((rows, columns), "float32")
+            o = T.sblock_alloc_buffer((rows, d_head), "float32")
+            best = T.sblock_alloc_buffer((SCALARS,), "float32")
+            new_best = T.sblock_alloc_buffer((SCALARS,), "float32")
+            shrink = T.sblock_alloc_buffer((SCALARS,), "float32")
+            last = T.sblock_alloc_buffer((1,), "int32")
+            best[scalars] = broadcast(T.float32(LOWEST), SCALARS)
+            new_best[scalars] = broadcast(T.float32(LOWEST), SCALARS)
+            last[0] = positions[token_of(tile, rows - 1, n_rows)]
+            for r in T.serial(rows):
+                weight[r, page] = broadcast(T.float32(0), PAGE_TOKENS)
+                o[r, T.ramp(0, 1, d_head)] = broadcast(T.float32(0), d_head)
+            for n in T.serial(last[0] // PAGE_TOKENS + 1):
+                for r in T.unroll(rows):
+                    p[r, page] = broadcast(T.float32(0), PAGE_TOKENS)
+                for d in T.serial(d_head):
+                    for r in T.unroll(rows):
+                        p[r, page] = p[r, page] + broadcast(
+                            q[token_of(tile, r, n_rows), column_of(tile, r, kh, n_rows) + d], PAGE_TOKENS
+                        ) * as_float32(keys[layer, table[n], kh, d, page], s.kv_dtype, PAGE_TOKENS)
+                for r in T.serial(rows):
+                    p[r, page] = T.Select(
+                        T.ramp(n * PAGE_TOKENS, 1, PAGE_TOKENS)
+                        <= broadcast(positions[token_of(tile, r, n_rows)], PAGE_TOKENS),
+                        p[r, page],
+                        broadcast(T.float32(LOWEST), PAGE_TOKENS),
+                    )
+                    new_best[r] = T.max(best[r], largest(p[r, page], PAGE_TOKENS))
+                shrink[scalars] = exponential(best[scalars] - new_best[scalars], SCALARS)
+                best[scalars] = new_best[scalars]
+                for r in T.serial(rows):
+                    p[r, page] = exponential(p[r, page] - broadcast(best[r], PAGE_TOKENS), PAGE_TOKENS)
+                    weight[r, page] = weight[r, page] * broadcast(shrink[r], PAGE_TOKENS) + p[r, page]
+                for c in T.serial(d_head // columns):
+                    for r in T.unroll(rows):
+                        sums[r, T.ramp(0, 1, columns)] = o[r, T.ramp(c * columns, 1, columns)] * broadcast(
+                            shrink[r], columns
+                        )
+                    # no further than the last token: what a page holds beyond it belongs to nobody
+                    for t in T.serial(T.min(PAGE_TOKENS, last[0] - n * PAGE_TOKENS + 1)):
+                        for r in T.unroll(rows):
+                            sums[r, T.ramp(0, 1, columns)] = sums[r, T.ramp(0, 1, columns)] + broadcast(
+                                p[r, t], columns
+                            ) * as_float32(
+                                values[layer, table[n], kh, t, T.ramp(c * columns, 1, columns)], s.kv_dtype, columns
+                            )
+                    for r in T.unroll(rows):
+                        o[r, T.ramp(c * columns, 1, columns)] = sums[r, T.ramp(0, 1, columns)]
+            for r in T.serial(rows):
+                if tile * rows + r < n_rows * group:
+                    out[
+                        (tile * rows + r) // group,
+                        T.ramp((kh * group + (tile * rows + r) % group) * d_head, 1, d_head),
+                    ] = o[r, T.ramp(0, 1, d_head)] * broadcast(T.float32(1) / total(weight[r, page]), d_head)
+
+    return attend
+
+
+def attention(s: AttentionShape, one_row: bool) -> Any:
+    """Kernel: `qkv [M, row_width]` to `out [M, n_heads * head_dim]`; appends to the pools in place.
+
+    `positions [M] int32` are consecutive; `table [P] int32` names the sequence's pages in order.
+    """
+    rows = min(s.group, s.tile_rows) if one_row else s.tile_rows
+    tiles_of_one = -(-s.group // rows)
+    append = rotate_and_append(s)
+    attend = attend_tile(s, rows)
+    width = s.n_heads * s.head_dim
+
+    @T.prim_func(private=True, s_tir=True)
+    def attention(
+        qkv_handle: T.handle,
+        cos_handle: T.handle,
+        sin_handle: T.handle,
+        positions_handle: T.handle,
+        table_handle: T.handle,
+        keys_handle: T.handle,
+        values_handle: T.handle,
+        layer: T.int64,
+        out_handle: T.handle,
+        q_handle: T.handle,
+    ):
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
+        n_rows, n_table, n_pages, n_positions = T.int64(), T.int64(), T.int64(), T.int64()
+        qkv = T.match_buffer(qkv_handle, (n_rows, s.row_width), "float32")
+        cos = T.match_buffer(cos_handle, (n_positions, s.head_dim // 2), "float32")
+        sin = T.match_buffer(sin_handle, (n_positions, s.head_dim // 2), "float32")
+        positions = T.match_buffer(positions_handle, (n_rows,), "int32")
+        table = T.match_buffer(table_handle, (n_table,), "int32")
+        keys = T.match_buffer(keys_handle, s.pool_shapes(n_pages)[0], s.kv_dtype)
+        values = T.match_buffer(values_handle, s.pool_shapes(n_pages)[1], s.kv_dtype)
+        out = T.match_buffer(out_handle, (n_rows, width), "float32")
+        q = T.match_buffer(q_handle, (n_rows, width), "float32")
+        if one_row:
+            for kh in T.parallel(s.n_kv_heads):
+                append(qkv, cos, sin, positions, table, keys, values, layer, q, T.int64(0), kh)
+                for tile in T.serial(T.int64(tiles_of_one)):
+                    attend(q, positions, table, keys, values, layer, out, n_rows, tile, kh)
+        else:
+            for m in T.parallel(n_rows):
+                for kh2 in T.serial(s.n_kv_heads):
+                    append(qkv, cos, sin, positions, table, keys, values, layer, q, m, kh2)
+            for f in T.parallel(s.n_kv_heads * ((n_rows * s.group + (rows - 1)) // rows)):
+                attend(
+                    q, positions, table, keys, values, layer, out, n_rows,
+                    f % ((n_rows * s.group + (rows - 1)) // rows), f // ((n_rows * s.group + (rows - 1)) // rows)
+                )  # fmt: skip
+
+    return attention
