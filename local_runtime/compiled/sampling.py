@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +24,11 @@ class Sampler:
         self._top_p = sampling.top_p
         self._random = np.random.default_rng(sampling.seed) if sampling.temperature > 0 else None
 
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is always taken."""
+        return self._random is None
+
     def choose(self, logits: Logits, allowed: Ids | None = None) -> int:
         """A token id; one of `allowed` if given (not empty)."""
         row = logits if allowed is None else logits[allowed]
@@ -41,17 +44,3 @@ class Sampler:
         if self._top_p < 1:
             total = total[: int(np.searchsorted(total, self._top_p * total[-1])) + 1]
         return int(order[min(int(np.searchsorted(total, u * total[-1], side="right")), len(total) - 1)])
-
-
-def logprob(logits: Logits, token_id: int) -> float:
-    """Natural-log probability of a token under the unscaled distribution."""
-    top = logits.max()
-    return min(float(logits[token_id] - top) - math.log(float(np.exp(logits - top).sum(dtype=np.float64))), 0.0)
-
-
-def logprobs(logits: Logits, token_ids: Ids) -> NDArray[np.float64]:
-    """The same for rows `[n, vocab_size]` and one token id each, `[n]`."""
-    top = logits.max(axis=1)
-    spread = np.log(np.exp(logits - top[:, None]).sum(axis=1, dtype=np.float64))
-    chosen: NDArray[np.float64] = logits[np.arange(len(token_ids)), token_ids] - top - spread
-    return np.minimum(chosen, 0.0)

@@ -48,10 +48,10 @@ class Acceptance:
                 best, best_rate = k, rate
         return best
 
-    def learn(self, draft: Draft, n_right: int) -> None:
-        """One verification: `n_right` tokens were right and then, if the draft had more, one was wrong."""
+    def learn(self, draft: Draft, n_right: int, *, ended: bool = False) -> None:
+        """One verification: `n_right` tokens were right, and then one was wrong, unless the draft or the completion ended."""
         self._right[draft.match] += n_right
-        self._drafted[draft.match] += n_right + (n_right < len(draft.token_ids))
+        self._drafted[draft.match] += n_right + (n_right < len(draft.token_ids) and not ended)
 
 
 class PromptLookup:

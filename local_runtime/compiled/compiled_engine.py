@@ -1,0 +1,120 @@
+"""The engine on compiled kernels: prompts are prefilled in chunks, tokens drafted and verified, states reused.
+
+Between two `next` calls at most one forward runs; a stream that is closed leaves its computed tokens for the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from local_runtime.compiled.adapters import Adapters, Bound
+from local_runtime.compiled.admission import check_adapter, check_prompt, check_sampling, check_target
+from local_runtime.compiled.generation import Generation
+from local_runtime.compiled.runtime import Rows, Runtime
+from local_runtime.compiled.sequences import Key, Sequence, Sequences
+from local_runtime.compiled.speculation import MAX_DRAFT, Acceptance, Draft
+from local_runtime.compiled.vocabulary import Vocabulary
+from local_runtime.engine import Adapter, EngineModel, Piece, Prompt, Sampling, TokenScore
+
+CHUNK_TOKENS = 128
+"""A prompt is prefilled in chunks of this many tokens: cancel takes effect within one."""
+
+
+class CompiledEngine:
+    """`local_runtime.engine.Engine` on a compiled library. Made by `local_runtime.compiled.opening.open_engine`."""
+
+    def __init__(self, model: EngineModel, runtime: Runtime, adapters: Adapters, vocabulary: Vocabulary) -> None:
+        self.model = model
+        self.adapters = adapters
+        self.acceptance = Acceptance()
+        self._runtime = runtime
+        self._sequences = Sequences(runtime.pages, model.context_tokens)
+        self._vocabulary = vocabulary
+
+    @property
+    def forwards(self) -> int:
+        """How many forwards have run."""
+        return self._runtime.forwards
+
+    def stream(
+        self, prompt: Prompt, sampling: Sampling, adapter: Adapter | None = None, strength: float = 1.0
+    ) -> Iterator[Piece]:
+        """Complete `prompt`. Raises BadRequest, AdapterInvalid before the first piece; OutOfMemory when the KV cache is full."""
+        check_prompt(self.model, prompt)
+        check_sampling(sampling)
+        check_adapter(self.model, adapter, strength)
+        resident = self.adapters.is_resident(adapter)
+        bound = self.adapters.bind(adapter)
+        if not resident:
+            yield Piece()  # reading an adapter takes as long as a forward or two
+        with self._sequence(prompt, adapter, strength) as sequence:
+            n_prompt = len(prompt.token_ids)
+            while True:
+                at = sequence.n_tokens
+                rows = self._forward(sequence, prompt.token_ids[at : at + CHUNK_TOKENS], bound, strength)
+                if sequence.n_tokens == n_prompt:
+                    break
+                yield Piece()
+            generation = Generation(prompt, sampling, self.model.context_tokens, self._vocabulary, self.acceptance)
+            draft = Draft()
+            while True:
+                piece = generation.take(rows, draft)
+                self._sequences.rewind(sequence, generation.n_computed)
+                yield piece
+                if piece.stop is not None:
+                    return
+                draft = generation.draft(MAX_DRAFT)
+                ids = (generation.token_ids[-1], *draft.token_ids)
+                rows = self._forward(sequence, ids, bound, strength, every_row=True)
+
+    def score(
+        self, prompt: Prompt, target: tuple[int, ...], adapter: Adapter | None = None, strength: float = 1.0
+    ) -> Iterator[TokenScore]:
+        """Log-probabilities of `target` after `prompt`, several a forward."""
+        check_prompt(self.model, prompt)
+        check_target(self.model, prompt, target)
+        check_adapter(self.model, adapter, strength)
+        if not target:
+            return
+        bound = self.adapters.bind(adapter)
+        with self._sequence(prompt, adapter, strength) as sequence:
+            read = (*prompt.token_ids, *target[:-1])
+            first = len(prompt.token_ids) - 1  # the row whose logits the first target token is scored by
+            while sequence.n_tokens < first:
+                self._forward(
+                    sequence, read[sequence.n_tokens : min(sequence.n_tokens + CHUNK_TOKENS, first)], bound, strength
+                )
+                yield TokenScore()
+            while sequence.n_tokens < len(read):
+                at = sequence.n_tokens
+                chunk = target[at - first : at - first + CHUNK_TOKENS]
+                rows = self._forward(sequence, read[at : at + len(chunk)], bound, strength, every_row=True)
+                yield TokenScore(
+                    tuple(rows.logprob(n, i) for n, i in enumerate(chunk)),
+                    tuple(int(rows.greedy[n]) == i for n, i in enumerate(chunk)),
+                )
+
+    def close(self) -> None:
+        """Give back the KV pool and the adapters."""
+        self._sequences.clear()
+        self._runtime.close()
+
+    def _forward(
+        self, sequence: Sequence, token_ids: tuple[int, ...], bound: Bound, strength: float, *, every_row: bool = False
+    ) -> Rows:
+        """Compute tokens after those of a sequence: logits of the last one, or of every one."""
+        self._sequences.reserve(sequence, len(token_ids))
+        run = self._runtime.verify if every_row else self._runtime.prefill
+        rows = run(sequence.table, token_ids, bound.parameters, strength)
+        self._sequences.commit(sequence, token_ids)
+        return rows
+
+    @contextmanager
+    def _sequence(self, prompt: Prompt, adapter: Adapter | None, strength: float) -> Iterator[Sequence]:
+        """A sequence that holds some of the prompt, for the time of a stream."""
+        sequence = self._sequences.acquire(Key.of(adapter, strength), prompt.token_ids, prompt.sequence)
+        try:
+            yield sequence
+        finally:
+            self._sequences.release(sequence)

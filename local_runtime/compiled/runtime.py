@@ -1,0 +1,141 @@
+"""A compiled library in this process: TVM's small runtime, the functions, the KV pool. See `local_runtime.library` for the
+calling convention. Everything here is called from one thread; `tvm` itself is never imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import tvm_ffi
+from numpy.typing import NDArray
+
+from local_runtime.compiled.pages import Pages, PageTable
+from local_runtime.compiled.tensors import aligned_zeros, tensor
+from local_runtime.errors import LibraryStale
+from local_runtime.library import Library, runtime_environment
+from local_runtime.model.decoder_config import DecoderConfig
+
+CPU, NAIVE_ALLOCATOR = 1, 1
+MAX_ROWS = 128
+"""Tokens of one forward at most."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What one forward says about the tokens after each of its rows."""
+
+    logits: Floats
+    """`[n, vocab_size]`."""
+    greedy: NDArray[np.int32]
+    """`[n]`: the most likely token, the first of equals."""
+    normalizer: Floats
+    """`[n]`: a token's log-probability is its logit minus this."""
+
+    def logprob(self, row: int, token_id: int) -> float:
+        """Natural-log probability of a token under the unscaled distribution."""
+        return min(float(self.logits[row, token_id] - self.normalizer[row]), 0.0)
+
+
+class Runtime:
+    """The functions of one library over one KV pool."""
+
+    def __init__(
+        self, library: Library, config: DecoderConfig, rope: tuple[Floats, Floats], n_pages: int, n_threads: int
+    ) -> None:
+        """Raises LibraryStale if the library does not load here."""
+        os.environ.update(runtime_environment(n_threads))  # read at the first kernel
+        self._functions = _load(library)
+        self._vocab_size = config.vocab_size
+        size = library.layout.page_tokens
+        keys, values = pool_shapes(config, n_pages, size)
+        self._keys, self._values = (aligned_zeros(shape, library.kv_dtype) for shape in (keys, values))
+        self._pools = tensor(self._keys), tensor(self._values)
+        self._rope = tensor(rope[0]), tensor(rope[1])
+        self.pages = Pages(n_pages, size, self._copy_page)
+        self._ids, self._positions = (aligned_zeros((MAX_ROWS,), "int32") for _ in range(2))
+        self._inputs: dict[int, tuple[Any, Any]] = {}
+        self._table = aligned_zeros((n_pages,), "int32")
+        self._table_tensor = tensor(self._table)
+        self._table_pages: list[int] = []
+        self._strength = aligned_zeros((1,), "float32")
+        self._strength_tensor = tensor(self._strength)
+        self.forwards = 0
+
+    def prefill(self, table: PageTable, token_ids: Sequence[int], parameters: Any, strength: float) -> Rows:
+        """Up to MAX_ROWS rows, of which the last one's logits are computed."""
+        return self._call("prefill" if len(token_ids) > 1 else "decode", table, token_ids, parameters, strength)
+
+    def verify(self, table: PageTable, token_ids: Sequence[int], parameters: Any, strength: float) -> Rows:
+        """Up to MAX_ROWS rows, with the logits of all."""
+        return self._call("verify" if len(token_ids) > 1 else "decode", table, token_ids, parameters, strength)
+
+    def close(self) -> None:
+        """Give back the KV pool."""
+        self._functions = {}
+        self._pools = (None, None)
+        self._keys = self._values = np.empty(0)
+
+    def _call(self, name: str, table: PageTable, token_ids: Sequence[int], parameters: Any, strength: float) -> Rows:
+        """Run a function; its room must be reserved. The sequence's length is not changed."""
+        n = len(token_ids)
+        self._ids[:n] = token_ids
+        self._positions[:n] = range(table.n_tokens, table.n_tokens + n)
+        inputs = self._inputs.get(n)
+        if inputs is None:
+            inputs = self._inputs[n] = tensor(self._ids[:n]), tensor(self._positions[:n])
+        if self._table_pages != table.pages:
+            self._table[: len(table.pages)] = table.pages
+            self._table_pages = list(table.pages)
+        self._strength[0] = strength
+        self.forwards += 1
+        logits, greedy, normalizer = self._functions[name](
+            *inputs, self._table_tensor, *self._pools, *self._rope, self._strength_tensor, parameters
+        )
+        logits, greedy, normalizer = (cast(Any, np.from_dlpack(t)) for t in (logits, greedy, normalizer))
+        return Rows(logits[:, : self._vocab_size], greedy, normalizer)
+
+    def _copy_page(self, source: int, target: int) -> None:
+        self._keys[:, target] = self._keys[:, source]
+        self._values[:, target] = self._values[:, source]
+
+
+def pool_shapes(config: DecoderConfig, n_pages: int, page_tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes of the pools of keys and values."""
+    before, dim = (config.n_layers, n_pages, config.n_kv_heads), config.head_dim
+    return (*before, dim, page_tokens), (*before, page_tokens, dim)
+
+
+def token_bytes(config: DecoderConfig, kv_dtype: str) -> int:
+    """Memory of one token's keys and values."""
+    return 2 * config.n_layers * config.n_kv_heads * config.head_dim * np.dtype(kv_dtype).itemsize
+
+
+def _load(library: Library) -> dict[str, Any]:
+    """The functions of a library by name."""
+    try:
+        ctypes.CDLL(str(_runtime_library()), ctypes.RTLD_GLOBAL)
+        machine = tvm_ffi.load_module(str(library.path))["vm_load_executable"]()
+        machine["vm_initialization"](CPU, 0, NAIVE_ALLOCATOR)
+        return {name: machine[name] for name in library.functions}
+    except (OSError, RuntimeError, AttributeError, ValueError) as problem:
+        raise LibraryStale(f"{library.path} does not load: {problem}", f"rm -r {library.path.parent}") from problem
+
+
+def _runtime_library() -> Path:
+    """TVM's runtime without the compiler: 3.4 MB in place of 260."""
+    spec = importlib.util.find_spec("tvm")
+    if spec is None or spec.origin is None:
+        raise OSError("apache-tvm is not installed")
+    return (
+        Path(spec.origin).parent / "lib" / ("libtvm_runtime.dylib" if sys.platform == "darwin" else "libtvm_runtime.so")
+    )
