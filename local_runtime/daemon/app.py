@@ -17,6 +17,7 @@ from local_runtime.daemon.completions import completions
 from local_runtime.daemon.http import HttpProblem, HungUp, as_problem
 from local_runtime.daemon.openapi import openapi
 from local_runtime.daemon.service import Service
+from local_runtime.errors import RuntimeFault
 
 log = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -57,7 +58,7 @@ def _answering(endpoint: Endpoint) -> Endpoint:
             return Response(status_code=CLIENT_CLOSED)
         except Exception as error:
             problem = as_problem(error)
-            if problem.status == 500:
+            if not isinstance(error, HttpProblem | RuntimeFault):
                 # Frames without the exception's own words: these may quote a file.
                 log.error(
                     "%s: %s\n%s",

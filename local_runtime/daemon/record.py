@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -62,10 +61,6 @@ class Record:
             self.ended(Outcome.SUPERSEDED)
         elif isinstance(error, Exception):
             problem = as_problem(error)
-            if problem.kind == "internal_error":
-                log.error(
-                    "%s: %s\n%s", self._kind, type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
-                )
             outcome = (
                 Outcome.REFUSED
                 if problem.status < 500

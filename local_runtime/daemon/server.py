@@ -50,6 +50,12 @@ class _Protocol(H11Protocol):
         else:
             self._head_arrived()
 
+    def on_response_complete(self) -> None:
+        """The beginning of another head may have come with the last request."""
+        super().on_response_complete()
+        if self._head_deadline is None and self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._await_head()
+
     def _await_head(self) -> None:
         self._head_deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
