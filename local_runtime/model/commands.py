@@ -14,6 +14,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 from rich.table import Table
 
+from local_runtime.errors import RuntimeFault
 from local_runtime.model import importing, registry
 from local_runtime.model.chat_config import why_mlc_cannot_serve
 from local_runtime.model.memory import kv_bytes
@@ -88,8 +89,12 @@ def list_() -> None:
     """All models, with their sizes."""
     table = Table("model", "decoder", "quantization", "size")
     for name in registry.names():
-        opened = ModelFolder.open(registry.find(name))
-        table.add_row(name, opened.config.family, opened.quantization.name, decimal(opened.weight_bytes))
+        try:
+            opened = ModelFolder.open(registry.find(name))
+        except RuntimeFault as fault:
+            table.add_row(name, "", "", f"unusable: {fault.message}")
+        else:
+            table.add_row(name, opened.config.family, opened.quantization.name, decimal(opened.weight_bytes))
     Console().print(table if table.row_count else "no models yet; bring one with: understudy model import PATH")
 
 
