@@ -1,0 +1,130 @@
+"""Random models with every oddity of the families, random adapters, and the reference implementations of both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+import transformers
+from peft import PeftModel
+
+from local_runtime.compiled.compiled_engine import CompiledEngine
+from local_runtime.compiled.runtime import MAX_ROWS
+from local_runtime.engine import Adapter, Prompt
+from local_runtime.model.decoder_config import DecoderConfig, RopeScaling
+from local_runtime.model.importing import import_model
+from local_runtime.model.layout import fused_tensors
+from local_runtime.model.model_folder import ModelFolder
+from local_runtime.model.quantization import QUANTIZATIONS
+from local_runtime.model.synthetic import write_folder
+
+GROUPED = DecoderConfig("llama", 128, 192, 2, 4, 2, 32, 320, 512, tied_embeddings=True)
+QWEN2 = DecoderConfig("qwen2", 64, 96, 2, 4, 2, 16, 320, 256, rope_theta=1e6, tied_embeddings=True, qkv_bias=True)
+UNTIED = DecoderConfig("llama", 64, 96, 2, 8, 4, 32, 333, 256, qkv_bias=True, o_bias=True, mlp_bias=True)
+LLAMA3 = DecoderConfig("llama", 64, 96, 1, 4, 1, 16, 320, 512, rope_scaling=RopeScaling("llama3", 8.0, 1.0, 4.0, 128))
+LINEAR = DecoderConfig("llama", 64, 96, 1, 4, 4, 16, 320, 512, rope_scaling=RopeScaling("linear", 4.0))
+YARN = DecoderConfig(
+    "qwen2", 64, 96, 1, 4, 4, 16, 320, 512, qkv_bias=True,
+    rope_scaling=RopeScaling("yarn", 4.0, original_context_tokens=128, attention_factor=1.138629436111989),
+)  # fmt: skip
+ODDITIES = {"grouped": GROUPED, "qwen2": QWEN2, "untied": UNTIED, "llama3": LLAMA3, "linear": LINEAR, "yarn": YARN}
+
+
+def imported(source: Path, config: DecoderConfig, quantization: str, name: str) -> Path:
+    """The folder of a model with random weights."""
+    write_folder(source, config)
+    return import_model(source, QUANTIZATIONS[quantization], name)
+
+
+def reference(model: Path) -> Any:
+    """A `transformers` model with exactly the weights that the folder stands for."""
+    opened = ModelFolder.open(model)
+    config = transformers.AutoConfig.from_pretrained(_source_of(model))
+    decoder = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
+    weights = {name: torch.tensor(opened.dequantized(name)) for name in opened.huggingface_names()}
+    missing, unexpected = decoder.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert set(missing) <= {"lm_head.weight"}
+    decoder.tie_weights()
+    return decoder.eval()
+
+
+def _source_of(model: Path) -> Path:
+    """The Hugging Face folder that `imported` wrote."""
+    return model.parents[2] / f"source-{model.name.removeprefix('m')}"
+
+
+def reference_logits(decoder: Any, ids: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """`[len(ids), vocab]`."""
+    with torch.no_grad():
+        return decoder(torch.tensor([ids])).logits[0].numpy()
+
+
+def with_adapter(decoder: Any, adapter: Path) -> Any:
+    """The reference with PEFT's own implementation of the adapter."""
+    return PeftModel.from_pretrained(decoder, adapter).eval()
+
+
+def engine_logits(
+    engine: CompiledEngine,
+    ids: tuple[int, ...],
+    adapter: Adapter | None = None,
+    strength: float = 1.0,
+    chunk: int = MAX_ROWS,
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Logits of every token `[len(ids), vocab]`, computed `chunk` at a time in a sequence of its own."""
+    bound, rows = engine.adapters.bind(adapter), []
+    with engine._sequence(Prompt(ids), adapter, strength) as sequence:
+        engine._sequences.rewind(sequence, 0)
+        for start in range(0, len(ids), chunk):
+            found = engine._forward(sequence, ids[start : start + chunk], bound, strength, every_row=True)
+            rows.append(found.logits.copy())
+    return np.concatenate(rows)
+
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def write_adapter(
+    folder: Path, config: DecoderConfig, *, rank: int = 8, targets: tuple[str, ...] = TARGETS, seed: int = 1, layers: tuple[int, ...] | None = None,
+    size: float = 0.1, manifest: dict[str, Any] | None = None, **options: Any,
+) -> Path:  # fmt: skip
+    """A PEFT folder with random matrices."""
+    random = np.random.default_rng(seed)
+    tensors = {}
+    wanted = {
+        p.name.removesuffix(".weight"): f.part_shape(p)
+        for f in fused_tensors(config)
+        for p in f.parts
+        if ".layers." in p.name and len(f.shape) == 2
+    }
+    settings = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": 2 * rank,
+        "target_modules": list(targets),
+        "bias": "none",
+    } | options
+    for module, (n_out, n_in) in wanted.items():
+        name, layer = module.rpartition(".")[2], int(module.split(".")[2])
+        if name in targets and (layers is None or layer in layers):
+            r = settings.get("rank_pattern", {}).get(name, rank)
+            tensors[f"base_model.model.{module}.lora_A.weight"] = (random.standard_normal((r, n_in)) * size).astype(
+                np.float32
+            )
+            tensors[f"base_model.model.{module}.lora_B.weight"] = (random.standard_normal((n_out, r)) * size).astype(
+                np.float32
+            )
+    if layers is not None:
+        settings["layers_to_transform"] = list(layers)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    safetensors.numpy.save_file(tensors, folder / "adapter_model.safetensors")
+    if manifest is not None:
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
