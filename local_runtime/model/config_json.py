@@ -107,7 +107,7 @@ def decoder_config(found: ConfigJson, family: str, file: Path) -> DecoderConfig:
     )
     is_qwen2 = family == "qwen2"
     bias = bool(found.attention_bias)
-    context_tokens = _context_tokens(found, file)
+    context_tokens = _context_tokens(found, is_qwen2, file)
     theta, scaling = _rope(found, context_tokens, file)
     return DecoderConfig(
         family=family,
@@ -136,10 +136,10 @@ def token_ids(ids: int | list[int] | None, vocab_size: int) -> tuple[int, ...]:
     return tuple(token_id for token_id in listed if 0 <= token_id < vocab_size)
 
 
-def _context_tokens(found: ConfigJson, file: Path) -> int:
+def _context_tokens(found: ConfigJson, is_qwen2: bool, file: Path) -> int:
     """The longest context. Up to a sliding window's length attention is full attention: the context ends there."""
-    # In Qwen2 the window counts only when it is switched on.
-    window = found.sliding_window if found.use_sliding_window is not False else None
+    # Qwen2 names a window always, and switches it on apart.
+    window = found.sliding_window if found.use_sliding_window or not is_qwen2 else None
     limits = [found.context_window_size, found.max_position_embeddings, window, found.sliding_window_size]
     known = [limit for limit in limits if limit is not None and limit > 0]
     if not known:

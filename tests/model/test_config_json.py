@@ -49,10 +49,11 @@ def test_a_sliding_window_ends_the_context(tiny: Path) -> None:
     assert read(tiny / "config.json").context_tokens == 256
 
 
-def test_a_window_that_is_switched_off_does_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("switch", "context_tokens"), [(False, 256), (None, 256), (True, 64)])
+def test_the_window_of_qwen2_has_a_switch(tmp_path: Path, switch: bool | None, context_tokens: int) -> None:
     folder = write_folder(tmp_path, QWEN2)
-    changed(folder, sliding_window=64, use_sliding_window=False)
-    assert read(folder / "config.json").context_tokens == QWEN2.context_tokens
+    changed(folder, sliding_window=64, use_sliding_window=switch)
+    assert read(folder / "config.json").context_tokens == context_tokens
 
 
 def test_yarn_computes_the_factor_of_attention_as_transformers_does(tmp_path: Path) -> None:
