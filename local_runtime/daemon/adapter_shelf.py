@@ -18,8 +18,10 @@ from local_runtime.engine import Adapter
 from local_runtime.errors import AdapterInvalid, BadRequest, RuntimeFault
 from local_runtime.places import folder
 
-PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@=-]{0,127}")
+PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@=-]{0,127}")
 MAX_DEPTH = 4
+MIXED = "*"
+"""Only in the name of a mix: `mine*0.5+work*1`."""
 CONFIG = "adapter_config.json"
 Mix = Callable[[Sequence[tuple[Adapter, float]]], Adapter]
 
@@ -51,6 +53,7 @@ class AdapterShelf:
         self._memory = memory
         self._read = read
         self._mix = mix
+        self._mixes: dict[tuple[tuple[str, float], ...], Adapter] = {}
         self._seen: dict[Path, tuple[tuple[tuple[int, int], ...], Adapter]] = {}
 
     def choose(self, name: str | None, strength: float | None) -> Choice:
@@ -63,22 +66,20 @@ class AdapterShelf:
             return active if strength is None else Choice(active.name, active.adapter, strength)
         if name in ("", BASE):
             return Choice(strength=1.0 if strength is None else strength)
-        if name == active.name and active.adapter is not None and active.adapter.path != self._path(name):
-            return active if strength is None else Choice(name, active.adapter, strength)  # a mix lives elsewhere
         return Choice(name, self.read(name), 1.0 if strength is None else strength)
 
-    def mixed(self, parts: Sequence[tuple[str, float]], strength: float | None) -> Choice:
-        """Several adapters as one, each with its own share, all scaled by `strength`."""
-        adapter = self._mix([(self.read(name), share) for name, share in parts])
-        name = "+".join(f"{name}*{share:g}" for name, share in parts)
-        return Choice(name, adapter, 1.0 if strength is None else strength)
-
     def read(self, name: str) -> Adapter:
-        """The adapter of that name. Its content hash is computed again only when a file of it has changed."""
+        """The adapter, or the mix, of that name. Files are read again only when one of them has changed."""
+        if MIXED in name:
+            parts = tuple((self.read(part), share) for part, share in _parts(name))
+            recipe = tuple((adapter.id, share) for adapter, share in parts)
+            if recipe not in self._mixes:
+                self._mixes[recipe] = self._mix(parts)
+            return self._mixes[recipe]
         path = self._path(name)
         if not (path / CONFIG).is_file():
             raise AdapterInvalid(
-                f"there is no adapter {name!r} in {self._root}: no {CONFIG} in it", "understudy runtime status"
+                f"there is no adapter {name!r} in {self._root}: no {CONFIG} in it", "understudy adapter list"
             )
         signature = _signature(path)
         seen = self._seen.get(path)
@@ -153,6 +154,20 @@ class AdapterShelf:
         partial = self._memory.with_suffix(f".{os.getpid()}.partial")
         partial.write_bytes(msgspec.json.encode(remembered))
         partial.replace(self._memory)
+
+
+def mix_name(parts: Sequence[tuple[str, float]]) -> str:
+    """The name under which several adapters, each with its share, are one."""
+    return "+".join(f"{name}{MIXED}{share:g}" for name, share in parts)
+
+
+def _parts(mix: str) -> Iterator[tuple[str, float]]:
+    for part in mix.split("+"):
+        name, _, share = part.partition(MIXED)
+        try:
+            yield name, float(share)
+        except ValueError:
+            raise BadRequest(f"{mix[:64]!r} is not the name of a mix: expected NAME*SHARE+NAME*SHARE") from None
 
 
 def _signature(path: Path) -> tuple[tuple[int, int], ...]:

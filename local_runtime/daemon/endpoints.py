@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from local_runtime import __version__
-from local_runtime.daemon.adapter_shelf import Choice
+from local_runtime.daemon.adapter_shelf import Choice, mix_name
 from local_runtime.daemon.http import HttpProblem, read, reply, until_hangup
 from local_runtime.daemon.metrics import Outcome
 from local_runtime.daemon.readiness import Phase
@@ -92,7 +92,7 @@ def _chosen(service: Service, selection: Selection) -> Choice:
     if selection.mix is not UNSET:
         if selection.adapter is not UNSET:
             raise BadRequest("give either adapter or mix, not both")
-        return service.shelf.mixed([(part.adapter, part.strength) for part in selection.mix], strength)
+        return service.shelf.choose(mix_name([(part.adapter, part.strength) for part in selection.mix]), strength)
     if selection.adapter is not UNSET:
         return service.shelf.choose(selection.adapter or "", strength)
     if strength is None:

@@ -14,6 +14,8 @@ from logging.handlers import RotatingFileHandler
 import msgspec
 
 from local_runtime import __version__
+from local_runtime.compiled.mixing import mix_adapters
+from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.daemon import lock
 from local_runtime.daemon.activity import Activity
 from local_runtime.daemon.adapter_shelf import AdapterShelf
@@ -25,7 +27,7 @@ from local_runtime.daemon.readiness import Phase, Readiness, Standing
 from local_runtime.daemon.scheduler import Scheduler
 from local_runtime.daemon.server import Listeners
 from local_runtime.daemon.service import Service
-from local_runtime.daemon.serving import mix_adapters, open_engine, read_adapter
+from local_runtime.daemon.serving import open_engine
 from local_runtime.daemon.sockets import (
     bind_loopback,
     bind_unix,

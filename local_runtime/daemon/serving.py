@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,8 +13,9 @@ from local_runtime.daemon.options import RuntimeOptions
 from local_runtime.daemon.prompting import BytePrompting, FimPrompting, Prompting
 from local_runtime.daemon.readiness import Phase, Standing
 from local_runtime.echo_engine import EchoEngine, Script
-from local_runtime.engine import Adapter, Engine
+from local_runtime.engine import Engine
 from local_runtime.errors import BadRequest, EngineDied, ModelMissing
+from local_runtime.model import registry
 
 Report = Callable[[Standing], None]
 
@@ -64,20 +65,11 @@ def open_engine(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompt
 
 
 def default_model() -> str:
-    """The model to serve when none is named: the one imported last."""
-    raise ModelMissing("no model has been imported", "understudy model import PATH")
-
-
-def read_adapter(path: Path) -> Adapter:
-    """A PEFT folder as an adapter. Raises AdapterInvalid."""
-    from local_runtime.daemon.adapter_reading import read_adapter as read  # noqa: PLC0415
-
-    return read(path)
-
-
-def mix_adapters(parts: Sequence[tuple[Adapter, float]]) -> Adapter:
-    """Several adapters as one. Raises AdapterInvalid."""
-    raise BadRequest("mixing adapters is not there yet")
+    """The model to serve when none is named: the one imported last. Raises ModelMissing."""
+    names = registry.names()
+    if not names:
+        raise ModelMissing("no model has been imported", "understudy model import PATH")
+    return max(names, key=lambda name: registry.find(name).stat().st_mtime)
 
 
 def _echo(argument: str, report: Report) -> tuple[Engine, Prompting]:
@@ -101,4 +93,16 @@ def _echo(argument: str, report: Report) -> tuple[Engine, Prompting]:
 
 
 def _compiled(name: str | None, report: Report) -> tuple[Engine, Prompting]:
-    raise ModelMissing("no model has been imported", "understudy model import PATH")
+    # An echo daemon needs neither TVM nor numpy's weight formats.
+    from local_runtime.compiled.opening import open_engine as open_compiled  # noqa: PLC0415
+
+    name = name or default_model()
+
+    def progress(phase: str) -> None:
+        loading = phase.startswith("loading")
+        report(Standing(Phase.LOADING if loading else Phase.COMPILING, f"{name}: {phase}"))
+
+    report(Standing(Phase.LOADING, f"{name}: looking for its library"))
+    engine = open_compiled(name, None, progress)
+    assert engine.model.folder is not None
+    return engine, FimPrompting(engine.model.folder, engine.model.vocab_size)

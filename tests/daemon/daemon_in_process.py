@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+from safetensors.numpy import save_file
 
 from local_runtime.client import AsyncClient
+from local_runtime.compiled.mixing import mix_adapters
+from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.daemon.activity import Activity
 from local_runtime.daemon.adapter_shelf import AdapterShelf
 from local_runtime.daemon.app import build_app
@@ -25,7 +29,6 @@ from local_runtime.daemon.readiness import Readiness, Standing
 from local_runtime.daemon.scheduler import Scheduler
 from local_runtime.daemon.server import Listeners
 from local_runtime.daemon.service import Service
-from local_runtime.daemon.serving import mix_adapters, read_adapter
 from local_runtime.daemon.sockets import bind_loopback, bind_unix
 from local_runtime.echo_engine import EchoEngine
 from local_runtime.engine import Engine
@@ -104,8 +107,11 @@ def write_adapter(name: str, base_hash: str = "echo", rank: int = 4) -> None:
     """A PEFT folder that is complete as far as the echo engine looks."""
     path = places().adapters / name
     path.mkdir(parents=True)
-    (path / "adapter_config.json").write_text(json.dumps({"r": rank, "target_modules": ["q_proj"], "peft_type": "LORA"}))
-    (path / "adapter_model.safetensors").write_bytes(name.encode())
+    config = {"r": rank, "lora_alpha": rank, "target_modules": ["q_proj"], "peft_type": "LORA"}
+    (path / "adapter_config.json").write_text(json.dumps(config))
+    module = "base_model.model.model.layers.0.self_attn.q_proj"
+    a, b = (np.full(shape, len(name), np.float32) for shape in ((rank, 8), (8, rank)))
+    save_file({f"{module}.lora_A.weight": a, f"{module}.lora_B.weight": b}, path / "adapter_model.safetensors")
     (path / "manifest.json").write_text(json.dumps({"base_hash": base_hash}))
 
 

@@ -62,7 +62,9 @@ async def test_each_choice_of_a_seeded_request_has_a_seed_of_its_own() -> None:
 async def test_a_hole_gives_its_chunks_and_its_prefix_to_the_prompt() -> None:
     async with running() as daemon:
         context = [{"path": "b.py", "text": "import os"}]
-        await daemon.post("/v1/completions", prompt="x = ", suffix="\ny", context=context, path="a.py", language="python")
+        await daemon.post(
+            "/v1/completions", prompt="x = ", suffix="\ny", context=context, path="a.py", language="python"
+        )
         assert bytes(daemon.engine.requests[0].prompt.token_ids) == b"import os\nx = "
 
 

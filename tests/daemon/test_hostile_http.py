@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -26,10 +27,8 @@ async def talk(daemon: Daemon, *parts: bytes, pause: float = 0.0) -> bytes:
         return await asyncio.wait_for(reader.read(), 10)
     finally:
         writer.close()
-        try:
+        with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-        except ConnectionError:
-            pass
 
 
 async def alive(daemon: Daemon) -> bool:
@@ -99,13 +98,13 @@ async def test_a_body_that_trickles_is_a_408(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("parts", [(), (b"GET ",), (b"GET /health HTTP/1.1\r\n",) + (b"X-A: b\r\n",) * 20])
-async def test_a_head_that_trickles_loses_its_connection(parts: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_head_that_trickles_loses_its_connection(
+    parts: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.1)
     async with running() as daemon:
-        try:
+        with contextlib.suppress(ConnectionError):
             assert await talk(daemon, *parts, pause=0.02) == b""
-        except ConnectionError:
-            pass
         assert await alive(daemon)
 
 
@@ -157,7 +156,9 @@ async def test_connections_beyond_the_limit_are_closed(monkeypatch: pytest.Monke
         assert await alive(daemon)
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nope", 404), ("PUT", "/health", 405), ("GET", "/v1/completions", 405)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nope", 404), ("PUT", "/health", 405), ("GET", "/v1/completions", 405)]
+)
 async def test_unknown_routes_answer_in_the_same_shape(method: str, path: str, status: int) -> None:
     async with running() as daemon:
         reply = await daemon.http.request(method, path)
@@ -176,8 +177,13 @@ async def over_tcp(daemon: Daemon, headers: dict[str, str], path: str = "/health
     """Status and body of a request to the loopback port, with these headers exactly."""
     reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
     content = b"" if body is None else json.dumps(body).encode()
-    lines = [f"{'POST' if content else 'GET'} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    writer.write("\r\n".join([*lines, f"Content-Length: {len(content)}", "Connection: close", "", ""]).encode() + content)
+    lines = [
+        f"{'POST' if content else 'GET'} {path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    writer.write(
+        "\r\n".join([*lines, f"Content-Length: {len(content)}", "Connection: close", "", ""]).encode() + content
+    )
     answer = (await asyncio.wait_for(reader.read(), 10)).decode()
     writer.close()
     await writer.wait_closed()

@@ -168,7 +168,11 @@ async def test_an_engine_that_cannot_be_opened_says_why() -> None:
     scheduler = Scheduler(opening, readiness)
     scheduler.start()
     standing = await readiness.settled(10)
-    assert (standing.phase, standing.message, standing.remedy) == (Phase.FAILED, "no such model", "understudy model list")
+    assert (standing.phase, standing.message, standing.remedy) == (
+        Phase.FAILED,
+        "no such model",
+        "understudy model list",
+    )
     await asyncio.to_thread(scheduler.stop)
 
 

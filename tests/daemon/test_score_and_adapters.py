@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Callable
 
@@ -87,7 +88,9 @@ async def test_an_adapter_that_does_not_fit_is_refused_and_the_old_one_serves_on
     assert {card.name: card.problem is None for card in listed.data} == {"mine": True, "foreign": False}
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc", "a/../../b", ".hidden", "a//b", "", "x" * 200, "a/b/c/d/e", "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc", "a/../../b", ".hidden", "a//b", "", "x" * 200, "a/b/c/d/e", "a\0b"]
+)
 async def test_no_name_leads_out_of_the_adapters_folder(name: str) -> None:
     write_adapter("mine")
     outside = places().data / "secret"
@@ -115,7 +118,9 @@ async def test_a_link_out_of_the_adapters_folder_is_not_followed() -> None:
 async def test_an_adapter_in_a_run_folder_can_be_named() -> None:
     write_adapter("runs/2026-01-01/candidate")
     async with running() as daemon:
-        assert (await daemon.post("/v1/completions", prompt="x", adapter="runs/2026-01-01/candidate")).status_code == 200
+        assert (
+            await daemon.post("/v1/completions", prompt="x", adapter="runs/2026-01-01/candidate")
+        ).status_code == 200
         assert [card.name for card in (await daemon.client.adapters()).data] == ["runs/2026-01-01/candidate"]
 
 
@@ -123,7 +128,8 @@ async def test_an_adapter_written_again_is_read_again() -> None:
     write_adapter("mine")
     async with running() as daemon:
         first = (await daemon.post("/v1/completions", prompt="x", adapter="mine")).json()["adapter_id"]
-        (places().adapters / "mine" / "adapter_model.safetensors").write_bytes(b"other weights")
+        shutil.rmtree(places().adapters / "mine")
+        write_adapter("mine", rank=8)
         second = (await daemon.post("/v1/completions", prompt="x", adapter="mine")).json()["adapter_id"]
     assert first != second
 
@@ -181,3 +187,27 @@ async def test_stop_is_meant_for_one_process() -> None:
         health = await daemon.client.health()
         assert (await daemon.post("/v1/runtime/stop", pid=health.pid)).json()["status"] == "stopping"
         assert daemon.ended.is_set()
+
+
+async def test_a_mix_serves_under_its_name_and_is_remembered() -> None:
+    write_adapter("mine")
+    write_adapter("works", rank=2)
+    async with running() as daemon:
+        parts = [{"adapter": "mine", "strength": 0.5}, {"adapter": "works"}]
+        reply = await daemon.post("/v1/adapters", mix=parts, strength=1.5)
+        assert reply.json()["active"]["adapter"] == "mine*0.5+works*1"
+        await daemon.post("/v1/completions", prompt="x")
+        await daemon.post("/v1/completions", prompt="x", adapter="works*1+mine*0.25")
+        first, second = daemon.engine.requests[-2:]
+        assert first.adapter and second.adapter
+        assert (first.adapter.rank, first.strength, second.strength) == (6, 1.5, 1.0)
+        assert first.adapter.id != second.adapter.id
+    async with running() as daemon:
+        assert (await daemon.client.adapters()).active.adapter == "mine*0.5+works*1"
+
+
+@pytest.mark.parametrize("name", ["mine*", "*1", "mine*x", "mine*1+", "mine*9", "mine*nan", "../x*1", "mine*1+gone*1"])
+async def test_a_mix_that_is_none_is_refused(name: str) -> None:
+    write_adapter("mine")
+    async with running() as daemon:
+        assert (await daemon.post("/v1/completions", prompt="x", adapter=name)).status_code == 400
