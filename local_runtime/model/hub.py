@@ -70,6 +70,8 @@ def look_up(repo: str) -> HubModel:
         info = HfApi().model_info(repo, files_metadata=True)
     if not re.fullmatch("[0-9a-f]{40}", info.sha or ""):
         raise ModelInvalid(f"{repo}: the hub named no commit")
+    if any(entry.size is None for entry in info.siblings or []):
+        raise ModelInvalid(f"{repo}: the hub named no sizes")
     files = [
         HubFile(entry.rfilename, entry.size or 0, entry.lfs.sha256 if entry.lfs else None)
         for entry in info.siblings or []
@@ -168,5 +170,7 @@ def _faults(what: str) -> Iterator[None]:
         raise ModelMissing(f"{what}: the hub answered {problem.response.status_code}", "try again later") from None
     except httpx2.HTTPError as problem:
         raise ModelMissing(f"{what}: the hub cannot be reached: {problem}", "the same command goes on later") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise ModelInvalid(f"{what}: the hub's answer makes no sense: {problem!r:.200}") from None
     except OSError as problem:
         raise BuildFailed(f"{what}: {problem.strerror or problem}", "the same command goes on later") from None

@@ -144,6 +144,20 @@ def test_file_names_that_lead_elsewhere_are_not_wanted(hub: SmallHub, monkeypatc
     assert not any("rogue" in name for name, _ in hub.asked)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"siblings": [{"rfilename": "config.json"}]}, {"siblings": 7}, {"sha": None}, {"siblings": [{}]}],
+    ids=str,
+)
+def test_an_answer_that_makes_no_sense(
+    hub: SmallHub, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    answer = hub.model_info() | change
+    monkeypatch.setattr(hub, "model_info", lambda: answer)
+    done = pull(hub, "--yes")
+    assert done.returncode == 1 and f"understudy: {REPO}" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_offline_is_respected(hub: SmallHub) -> None:
     words, environment = command(hub)
     done = subprocess.run(words, env=environment | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False)
