@@ -12,14 +12,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import tokenizers
 
 from local_runtime.errors import ModelInvalid, ModelMissing
 from local_runtime.model import chat_config, registry, tokenizer_file
 from local_runtime.model.config_json import ConfigJson, decoder_config, family_of, token_ids
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.float_weights import FloatWeights
-from local_runtime.model.json_file import read_bytes, read_json
+from local_runtime.model.json_file import read_json
 from local_runtime.model.layout import Fused, fused_tensors
 from local_runtime.model.model_folder import NOTE_FILE, ModelFolder, Note, check_groups, stored_tensors
 from local_runtime.model.quantization import Quantization, quantize
@@ -114,12 +113,7 @@ def _read_tokenizer(path: Path, vocab_size: int) -> tuple[dict[str, Any], int]:
             f"{file} is not there", "save the tokenizer as tokenizer.json with transformers' AutoTokenizer"
         )
     n_tokens = tokenizer_file.check_tokenizer(file, vocab_size)
-    content = read_bytes(file, limit_bytes=tokenizer_file.TOKENIZER_BYTES)
-    try:
-        tokenizers.Tokenizer.from_buffer(content)
-    except Exception as problem:  # the library's errors have no narrower class
-        raise ModelInvalid(f"{file}: {str(problem)[:200]}") from None
-    decoded: dict[str, Any] = msgspec.json.decode(content)
+    decoded = read_json(file, dict[str, Any], limit_bytes=tokenizer_file.TOKENIZER_BYTES)
     return decoded, n_tokens
 
 

@@ -1,4 +1,4 @@
-"""Checks that a `tokenizer.json` fits a vocabulary, without running it."""
+"""Loads a `tokenizer.json` that somebody else wrote, and checks that it fits a vocabulary."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import tokenizers
 
 from local_runtime.errors import ModelInvalid
-from local_runtime.model.json_file import read_json
+from local_runtime.model.json_file import read_bytes, read_json
 
 FILE_NAME = "tokenizer.json"
 TOKENIZER_BYTES = 256 << 20
@@ -34,8 +35,19 @@ class TokenizerJson(msgspec.Struct):
     added_tokens: list[AddedToken] = []
 
 
+def load_tokenizer(file: Path) -> tokenizers.Tokenizer:
+    """The tokenizer. Raises ModelMissing, or ModelInvalid whatever the library makes of a hostile file."""
+    content = read_bytes(file, limit_bytes=TOKENIZER_BYTES)
+    try:
+        return tokenizers.Tokenizer.from_buffer(content)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as problem:  # a panic of the library (a bad `Precompiled` normalizer) is no Exception
+        raise ModelInvalid(f"{file}: {str(problem)[:200]}", "fetch this file again") from None
+
+
 def check_tokenizer(file: Path, vocab_size: int) -> int:
-    """Number of tokens. Raises ModelInvalid if an id lies outside of the model's vocabulary, or no text could be encoded."""
+    """Number of tokens. Raises ModelMissing, or ModelInvalid if it does not load or an id lies outside of the vocabulary."""
     found = read_json(file, TokenizerJson, limit_bytes=TOKENIZER_BYTES)
     vocab = found.model.vocab
     ids = set(vocab.values()) if isinstance(vocab, dict) else set(range(len(vocab)))
@@ -47,4 +59,5 @@ def check_tokenizer(file: Path, vocab_size: int) -> int:
             f"{file}: expected ids from 0 to {vocab_size - 1}, found {min(ids)} to {max(ids)}",
             "fetch config.json and tokenizer.json of the same model",
         )
+    load_tokenizer(file)
     return len(ids)

@@ -270,6 +270,19 @@ def test_what_is_no_tokenizer(source: Path, content: str) -> None:
     import_fails(source, ModelInvalid, "tokenizer.json")
 
 
+PANICS = {"type": "Precompiled", "precompiled_charsmap": ""}
+BROKEN = {"type": "Replace", "pattern": {"Regex": "(("}, "content": ""}
+
+
+@pytest.mark.parametrize("normalizer", [PANICS, BROKEN, {"type": "Rogue"}], ids=lambda normalizer: normalizer["type"])
+def test_a_tokenizer_that_the_library_stumbles_over(source: Path, folder: Path, normalizer: dict[str, Any]) -> None:
+    edit_json(folder / "tokenizer.json", lambda c: c.update(normalizer=normalizer))
+    fails(folder, ModelInvalid, "tokenizer.json")
+    registry.remove(folder.name)
+    edit_json(source / "tokenizer.json", lambda c: c.update(normalizer=normalizer))
+    import_fails(source, ModelInvalid, "tokenizer.json")
+
+
 def test_rows_that_are_no_multiple_of_a_group(tmp_path: Path) -> None:
     from local_runtime.model.decoder_config import DecoderConfig  # noqa: PLC0415
 

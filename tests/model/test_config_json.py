@@ -16,6 +16,8 @@ from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.json_file import read_json
 from local_runtime.model.synthetic import write_folder
 
+DEEP = b'{"unknown": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
 
 def read(file: Path) -> DecoderConfig:
     found = read_json(file, ConfigJson)
@@ -103,7 +105,11 @@ def test_what_is_not_served_is_refused_with_a_sentence(tiny: Path, change: dict[
     assert sentence in str(fault.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"{", b'{"hidden_size": NaN}', b"[" * 100_000], ids=repr)
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"\xff\xfe", b"{", b'{"hidden_size": NaN}', b"[" * 100_000, DEEP],
+    ids=lambda content: repr(content)[:30],
+)
 def test_what_is_no_configuration_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ModelInvalid, match=r"config\.json"):
