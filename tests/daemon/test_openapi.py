@@ -5,14 +5,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from daemon_in_process import running, write_adapter
+import schemathesis
+from daemon_in_process import TOKEN, running, write_adapter
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from local_runtime.daemon.openapi import OPERATIONS, document
 
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.slow]
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+N_CASES = 100
 
 
 def test_the_description_has_every_route() -> None:
@@ -20,25 +29,58 @@ def test_the_description_has_every_route() -> None:
     assert {(path, method) for path, methods in paths.items() for method in methods} == {o[:2] for o in OPERATIONS}
 
 
-@pytest.fixture
-def url(home: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A daemon on a thread of its own."""
-    write_adapter("mine")
-    found: list[str] = []
-    ready, over = threading.Event(), threading.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNDERSTUDY_HOME", str(tmp_path_factory.mktemp("home")))
+        write_adapter("mine")
+        found: list[str] = []
+        ready, over = threading.Event(), threading.Event()
+        alive: list[bool] = []
 
-    async def serve() -> None:
-        async with running() as daemon:
-            found.append(f"http://127.0.0.1:{daemon.port}")
-            ready.set()
-            while not over.is_set():
-                await asyncio.sleep(0.05)
-            # Having been fuzzed, it still completes.
-            assert (await daemon.post("/v1/completions", prompt="x")).status_code == 200
+        async def serve() -> None:
+            async with running() as daemon:
+                found.append(f"http://127.0.0.1:{daemon.port}")
+                ready.set()
+                await asyncio.to_thread(over.wait)
+                alive.append((await daemon.post("/v1/completions", prompt="x")).status_code == 200)
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert ready.wait(10)
-    yield found[0]
-    over.set()
-    thread.join(10)
+        thread = threading.Thread(target=lambda: asyncio.run(serve()))
+        thread.start()
+        assert ready.wait(10)
+        yield found[0]
+        over.set()
+        thread.join(10)
+        assert alive == [True]  # having been fuzzed, it still completes
+
+
+CASES = [
+    pytest.param(path, method, mode, id=f"{mode.value} {method} {path}")
+    for path, method, _, takes, _ in OPERATIONS
+    for mode in GenerationMode
+    if mode is GenerationMode.POSITIVE or takes or path == "/health"  # there is no wrong way to ask the others
+]
+
+
+@pytest.mark.parametrize(("path", "method", "mode"), CASES)
+def test_every_answer_is_one_that_the_description_promises(
+    url: str, path: str, method: str, mode: GenerationMode
+) -> None:
+    schema = schemathesis.openapi.from_dict(document())
+    strategy = schema[path][method].as_strategy(generation_mode=mode)
+
+    @settings(
+        max_examples=N_CASES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=strategy)
+    def ask(case: schemathesis.Case) -> None:
+        case.headers = {"Authorization": f"Bearer {TOKEN}"}
+        case.call_and_validate(base_url=url, checks=CHECKS, timeout=20)
+
+    ask()
