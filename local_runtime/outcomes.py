@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 
-from local_runtime.places import folder
+from local_runtime.places import folder, places
 
 KEEP_DAYS = 180
 BUSY_SECONDS = 5.0
@@ -71,6 +71,9 @@ class Answer:
     """One request, whether something was shown or not."""
 
     at: float
+    """Unix time, seconds."""
+    path: str
+    line: int
     language: str
     source: str
     """Empty when nothing was shown."""
@@ -106,8 +109,8 @@ def _m001_first(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX outcomes_by_time ON outcomes (shown_at)")
     connection.execute(
         """CREATE TABLE answers (
-            at REAL NOT NULL, language TEXT NOT NULL, source TEXT NOT NULL, skip TEXT NOT NULL, latency_ms REAL NOT NULL,
-            adapter TEXT NOT NULL
+            at REAL NOT NULL, path TEXT NOT NULL, line INTEGER NOT NULL, language TEXT NOT NULL, source TEXT NOT NULL,
+            skip TEXT NOT NULL, latency_ms REAL NOT NULL, adapter TEXT NOT NULL
         )"""
     )
     connection.execute("CREATE INDEX answers_by_time ON answers (at)")
@@ -137,7 +140,9 @@ class OutcomeLog:
                 f"INSERT OR REPLACE INTO outcomes ({_COLUMNS}) VALUES ({_MARKS})",
                 [astuple(outcome) for outcome in outcomes],
             )
-            self._connection.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)", [astuple(a) for a in answers])
+            self._connection.executemany(
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [astuple(answer) for answer in answers]
+            )
 
     def outcomes(self, since: float = 0.0, path: str | None = None) -> Iterator[Outcome]:
         """What was shown since a Unix time, oldest first; of one file, if one is named."""
@@ -150,18 +155,20 @@ class OutcomeLog:
             one = Outcome(*row)
             yield replace(one, fate=Fate(one.fate), is_undone=bool(one.is_undone))
 
-    def answers(self, since: float = 0.0) -> Iterator[Answer]:
-        """All requests since a Unix time, oldest first."""
-        for row in self._connection.execute("SELECT * FROM answers WHERE at >= ? ORDER BY at", (since,)):
+    def answers(self, since: float = 0.0, last: int = -1) -> Iterator[Answer]:
+        """Requests since a Unix time, the `last` of them (-1: all), oldest first."""
+        rows = self._connection.execute("SELECT * FROM answers WHERE at >= ? ORDER BY at DESC LIMIT ?", (since, last))
+        for row in reversed(rows.fetchall()):
             yield Answer(*row)
 
     def forget(self, path: Path) -> int:
         """Delete all that is known about a file, or a folder and what is in it; returns how many suggestions that were."""
         below = str(path).rstrip("/") + "/"
+        where = "path = ? OR substr(path, 1, ?) = ?"
+        values = (str(path), len(below), below)
         with self._transaction():
-            deleted = self._connection.execute(
-                "DELETE FROM outcomes WHERE path = ? OR substr(path, 1, ?) = ?", (str(path), len(below), below)
-            ).rowcount
+            deleted = self._connection.execute(f"DELETE FROM outcomes WHERE {where}", values).rowcount
+            self._connection.execute(f"DELETE FROM answers WHERE {where}", values)
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return deleted
 
@@ -198,6 +205,11 @@ class _Transaction:
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+def database() -> Path:
+    """Where the log of this user is."""
+    return places().data / "metrics.sqlite"
 
 
 def forget(path: Path, database: Path) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .cursor import Cursor
-from .extent import Extent
+from .extent import Scope
 
 N_PLACES = 500
 LINES_ABOVE = 24
@@ -36,12 +36,14 @@ class Said:
 
     text: str
     complete: bool
-    """False if the deadline or a cancel cut it short."""
-    extent: Extent
+    """False if the deadline, the length or a cancel cut it short."""
+    scope: Scope
     logprob: float
     """Mean log-probability per token, nats."""
     typed: str = ""
     """What the user has typed of it since; `text` is the rest."""
+    ahead: bool = False
+    """Said before it was asked for."""
 
 
 class _Entry(NamedTuple):

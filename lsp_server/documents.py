@@ -50,6 +50,8 @@ class Edit:
     offset: int
     removed: str
     inserted: str
+    end: Position
+    """Where the inserted text ends (code points): likely the cursor."""
 
 
 def split_lines(text: str) -> list[str]:
@@ -114,6 +116,11 @@ class Document:
         line = max(0, position.line)
         return Position(line, column_of(self.lines[line], position.column, encoding))
 
+    def clamped(self, position: Position) -> Position:
+        """The nearest place that exists."""
+        line = min(position.line, len(self.lines) - 1)
+        return Position(line, min(position.column, line_end(self.lines[line])))
+
     def offset(self, position: Position) -> int:
         """Code points before `position`."""
         return sum(map(len, self.lines[: position.line])) + position.column
@@ -130,9 +137,11 @@ class Document:
         if change.start is None or change.end is None:
             return self._replace_all(change.text)
         start, end = sorted((self.locate(change.start, encoding), self.locate(change.end, encoding)))
-        edit = Edit(self.offset(start), self.between(start, end), change.text)
+        offset, removed = self.offset(start), self.between(start, end)
         self._splice(start, end, change.text)
-        return edit
+        inserted = split_lines(change.text)
+        column = len(inserted[-1]) + (start.column if len(inserted) == 1 else 0)
+        return Edit(offset, removed, change.text, self.clamped(Position(start.line + len(inserted) - 1, column)))
 
     def _splice(self, start: Position, end: Position, text: str) -> None:
         head, tail = self.lines[start.line][: start.column], self.lines[end.line][end.column :]
@@ -161,7 +170,9 @@ class Document:
         bottom = sum(1 for _ in takewhile(lambda k: old[-k] == new[-k], range(1, shorter + 1)))
         removed, inserted = "".join(old[top : len(old) - bottom]), "".join(new[top : len(new) - bottom])
         shared = common_length(removed, inserted)
-        return Edit(sum(map(len, new[:top])) + shared, removed[shared:], inserted[shared:])
+        last = len(new) - 1 - bottom
+        end = Position(last, line_end(new[last]))
+        return Edit(sum(map(len, new[:top])) + shared, removed[shared:], inserted[shared:], end)
 
 
 def common_length(one: str, other: str) -> int:

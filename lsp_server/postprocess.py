@@ -38,10 +38,12 @@ class Shown:
     covers: int = 0
 
 
-def postprocess(cursor: Cursor, scope: Scope, raw: str, complete: bool) -> Shown | Skip:
-    """What of `raw` to show. `complete` says that the model, or the scope, had ended it."""
+def postprocess(cursor: Cursor, scope: Scope, raw: str, complete: bool, *, goes_on: bool = False) -> Shown | Skip:
+    """What of `raw` to show. `complete`: the model had ended it; `goes_on`: `raw` continues what was typed of it."""
     text = said(cursor, scope, raw, complete)
-    return text if isinstance(text, Skip) else fitted(cursor, scope, text)
+    if isinstance(text, Skip):
+        return text
+    return fitted(cursor, scope, text if goes_on else unindented(text, cursor, scope))
 
 
 def said(cursor: Cursor, scope: Scope, raw: str, complete: bool) -> str | Skip:
@@ -61,7 +63,7 @@ def said(cursor: Cursor, scope: Scope, raw: str, complete: bool) -> str | Skip:
 
 def fitted(cursor: Cursor, scope: Scope, text: str) -> Shown | Skip:
     """The part of `text` that is new here, in the file's own manner."""
-    text = indented(text, cursor, scope)
+    text = indented(text, cursor)
     if retypes_above(text, cursor):
         return Skip.REPETITION
     text = without_lines_below(text, cursor)
@@ -103,13 +105,16 @@ def without_loops(text: str) -> str:
     return text
 
 
-def indented(text: str, cursor: Cursor, scope: Scope) -> str:
-    """Tabs or spaces as the file has them; an indentation that stands before the cursor already is not written twice."""
+def unindented(text: str, cursor: Cursor, scope: Scope) -> str:
+    """An indentation that stands before the cursor already is not written twice."""
     line_prefix = cursor.line_prefix
-    if line_prefix and not line_prefix.strip():
-        deep_enough = scope.above_indent + (1 if scope.kind is Kind.OPENER else 0)
-        if indent_width(line_prefix) >= deep_enough:
-            text = text.lstrip(" \t")
+    deep_enough = scope.above_indent + (1 if scope.kind is Kind.OPENER else 0)
+    doubled = line_prefix and not line_prefix.strip() and indent_width(line_prefix) >= deep_enough
+    return text.lstrip(" \t") if doubled else text
+
+
+def indented(text: str, cursor: Cursor) -> str:
+    """Tabs or spaces, as the file has them."""
     uses_tabs = _uses_tabs(cursor)
     if uses_tabs is None:
         return text

@@ -81,6 +81,7 @@ def test_edits_give_what_the_oracle_gives(
         assert document.text == text
         assert document.lines == split_lines(text)
         assert edit.offset == start
+        assert document.clamped(edit.end) == edit.end
 
 
 @settings(max_examples=200, deadline=None)

@@ -173,13 +173,14 @@ def test_the_log_gives_back_what_was_written_and_forgets_for_good(tmp_path: Path
     path = tmp_path / "data" / "metrics.sqlite"
     log = OutcomeLog(path)
     one, other = outcome("1", text="UNIQUE-SECRET-WORD"), outcome("2", "/w/lib/b.py", at=6.0)
-    log.write([one, other], [Answer(5.0, "python", "model", "", 20.0, "a1")])
+    log.write([one, other], [Answer(5.0, "/w/a.py", 3, "python", "model", "", 20.0, "a1")])
     log.write([one], [])
     assert list(log.outcomes()) == [one, other]
     assert list(log.outcomes(path="/w/lib/b.py")) == [other]
     assert [answer.latency_ms for answer in log.answers()] == [20.0]
     assert log.forget(Path("/w/lib")) == 1
     assert log.forget(Path("/w/a.py")) == 1
+    assert not list(log.answers())
     log.close()
     left = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert b"UNIQUE-SECRET-WORD" not in left

@@ -1,0 +1,117 @@
+"""One stream of the model for one place. Any number of requests may read it while it grows; it outlives a request that was
+cancelled, so that whoever types along the text need not ask again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from local_runtime.engine import Piece, Stop
+from local_runtime.errors import RuntimeFault
+
+from .cache import Said, Voice
+from .cursor import Cursor
+from .extent import Scope
+
+N_COMPARED_CHARS = 2_000
+
+
+class Generation:
+    """Reads a stream to the scope's end, then closes it. `finished` is called once, however it ends."""
+
+    def __init__(
+        self,
+        cursor: Cursor,
+        scope: Scope,
+        voice: Voice,
+        pieces: AsyncGenerator[Piece, None],
+        finished: Callable[[Generation], None],
+        *,
+        ahead: bool = False,
+    ) -> None:
+        self.cursor = cursor
+        self.scope = scope
+        self.voice = voice
+        self.ahead = ahead
+        self.text = ""
+        self.complete = False
+        self.done = False
+        self.fault: RuntimeFault | None = None
+        self._logprobs: list[float] = []
+        self._finished = finished
+        self._grown = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._read(pieces))
+
+    @property
+    def logprob(self) -> float:
+        """Mean log-probability per token so far, nats."""
+        return sum(self._logprobs) / len(self._logprobs) if self._logprobs else 0.0
+
+    def said(self, typed: str = "") -> Said:
+        """What has been said so far, behind `typed`."""
+        return Said(self.text[len(typed) :], self.complete, self.scope, self.logprob, typed, self.ahead)
+
+    def typed_to(self, cursor: Cursor) -> str | None:
+        """What the user typed since of this text, or may have: None if the place is another one or the text goes elsewhere."""
+        typed = typed_between(self.cursor, cursor)
+        if typed is None or not (self.text.startswith(typed) or (not self.done and typed.startswith(self.text))):
+            return None
+        return typed
+
+    async def until(self, enough: Callable[[], bool], deadline: float) -> None:
+        """Wait until `enough()`, the end of the stream, or `deadline` (the event loop's time)."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                while not self.done and not enough():
+                    await self._grown.wait()
+        except TimeoutError:
+            pass
+
+    def cancel(self) -> None:
+        """Stop at once: the daemon sees the connection close and begins no further forward."""
+        self._task.cancel()
+
+    async def _read(self, pieces: AsyncGenerator[Piece, None]) -> None:
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    self.text += piece.text
+                    self._logprobs += piece.logprobs
+                    self.complete = piece.stop in (Stop.END, Stop.TEXT) or self.scope.end(self.text) is not None
+                    if self.complete:
+                        break
+                    if piece.text:
+                        self._tell()
+        except RuntimeFault as fault:
+            self.fault = fault
+        finally:
+            self.done = True
+            self._tell()
+            self._finished(self)
+
+    def _tell(self) -> None:
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+
+def typed_between(before: Cursor, now: Cursor) -> str | None:
+    """What was inserted at `before` to arrive at `now`; None if anything else near it changed."""
+    n_lines = now.position.line - before.position.line
+    if before.uri != now.uri or n_lines < 0:
+        return None
+    first, *others = now.hole.prefix.split("\n")[-n_lines - 1 :]
+    if not first.startswith(before.line_prefix):
+        return None
+    typed = "\n".join([first[len(before.line_prefix) :], *others])
+    above = now.hole.prefix[: len(now.hole.prefix) - len(typed)][-N_COMPARED_CHARS:]
+    if not before.hole.prefix.endswith(above) and not above.endswith(before.hole.prefix):
+        return None
+    suffix = now.hole.suffix[:N_COMPARED_CHARS]
+    was = before.hole.suffix[:N_COMPARED_CHARS]
+    if suffix == was or suffix.startswith(was) or was.startswith(suffix):
+        return typed
+    closed = suffix.removeprefix(now.line_suffix) == was.removeprefix(before.line_suffix) and now.line_suffix.endswith(
+        before.line_suffix
+    )
+    return typed if typed and closed else None
