@@ -142,14 +142,19 @@ def remove(name: str, yes: bool) -> None:
 @click.argument("name")
 @click.option("--target", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
 def compile_(name: str, target: str) -> None:
-    """Compile a model's library for this machine now, rather than when it is first used."""
+    """Compile a model's library for this machine now, rather than when it is first used.
+
+    A second model of the same shape and quantization finds it there.
+    """
     from local_runtime.library import ensure_library  # noqa: PLC0415  only this command compiles
     from local_runtime.target import detect  # noqa: PLC0415
 
     opened = ModelFolder.open(registry.find(name))
+    # `auto` finds the CPU as long as there is no compiled engine for GPUs.
+    device = detect()
     with Console(stderr=True).status("compiling") as status:
-        library = ensure_library(opened.config, opened.quantization, detect(), progress=status.update)
-    click.echo(f"compiled {name} for {target}: {library.path}")
+        library = ensure_library(opened.config, opened.quantization, device, progress=status.update)
+    click.echo(f"compiled {name} for {device.kind} {device.isa}: {library.path}")
 
 
 def _import(path: Path, name: str | None, quantization: str, bar: Progress, **options: Any) -> Path:

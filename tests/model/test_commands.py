@@ -14,6 +14,7 @@ from local_runtime.errors import BadRequest, ModelMissing
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.synthetic import write_folder
+from local_runtime.places import places
 
 
 def run(*words: str, answer: str = "") -> Result:
@@ -95,3 +96,12 @@ def test_a_folder_has_what_mlc_reads(source: Path) -> None:
     assert all((folder / name).read_bytes() == (source / name).read_bytes() for name in written["tokenizer_files"])
     assert written["conv_template"].keys() >= {"roles", "role_templates", "seps"} and written["eos_token_id"] == [0]
     assert written["active_vocab_size"] == 512
+
+
+def test_a_second_model_of_the_same_shape_reuses_the_library(source: Path, tmp_path: Path) -> None:
+    other = write_folder(tmp_path / "other", LLAMA, seed=1)
+    for folder in (source, other):
+        run("import", str(folder), "--name", folder.name)
+    first, second = run("compile", "coder").output.split(": ")[1], run("compile", "other", "--target", "cpu").output
+    assert Path(first.strip()).is_file() and first in second
+    assert len(list(places().libraries.glob("*/model.so"))) == 1
