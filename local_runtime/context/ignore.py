@@ -25,6 +25,7 @@ _MAX_PATTERNS = 5000
 _MAX_STARS = 3
 _MAX_DOUBLE_STARS = 4
 _IGNORE_FILES = (".gitignore", ".understudyignore")
+RULE_FILES = frozenset({*_IGNORE_FILES, ".gitattributes"})
 _ALWAYS = frozenset({".git", ".hg", ".svn", ".jj", "__pycache__", "node_modules", "site-packages"})
 
 
@@ -227,7 +228,7 @@ def _compiled(lines: list[str]) -> GitIgnoreSpec:
 
     try:
         return GitIgnoreSpec.from_lines(lines)
-    except ValueError:  # git skips a pattern that makes no sense; so do we
+    except (ValueError, re.error):  # git skips a pattern that makes no sense; so do we
         return GitIgnoreSpec.from_lines(line for line in lines if _makes_sense(line))
 
 
@@ -236,14 +237,14 @@ def _makes_sense(line: str) -> bool:
 
     try:
         GitIgnoreSpec.from_lines([line])
-    except ValueError:
+    except (ValueError, re.error):
         return False
     return True
 
 
 def _attribute_rules(path: Path) -> Iterator[tuple[GitIgnoreSpec, dict[str, bool]]]:
     for line in _rule_lines(path):
-        pattern, *attributes = line.split()
+        pattern, *attributes = line.split() or [""]
         values = {
             name.lstrip("-!"): not name.startswith(("-", "!")) and value not in ("false", "0")
             for name, _, value in (attribute.partition("=") for attribute in attributes)

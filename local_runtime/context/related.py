@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from local_runtime.context.chunks import Excerpt, alike, line_set
+from local_runtime.context.chunks import Excerpt, line_set
 from local_runtime.hole import Chunk, Hole
 
 REPEATS = 0.6
@@ -63,14 +63,18 @@ def admissible(candidates: Iterable[Excerpt], hole: Hole, room: Room = DEFAULT_R
         lines = line_set(excerpt.text)
         if not lines or (excerpt.path == hole.path and excerpt.text not in before and excerpt.text not in after):
             continue
-        shared = len(lines & at_cursor) / len(lines)
-        if shared > REPEATS or any(alike(lines, other) > REPEATS for other in seen):
+        if len(lines & at_cursor) > REPEATS * len(lines) or any(_repeats(lines, other) for other in seen):
             continue
         if len(excerpt.text) > _MIN_OVERLAP_CHARS and excerpt.text.strip() in visible:
             continue
         found.append(excerpt)
         seen.append(lines)
     return found
+
+
+def _repeats(lines: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether most of the shorter of two pieces is in the longer: a signature and its function, two copies of a header."""
+    return len(lines & other) > REPEATS * min(len(lines), len(other))
 
 
 def _fitting(chunks: Sequence[Chunk], max_chars: int) -> list[Chunk]:

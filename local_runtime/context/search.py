@@ -152,8 +152,8 @@ class WorkspaceIndex:
         """The `n` excerpts of files other than `exclude` that fit `names` best; none when `late` says so first."""
         self._connection.set_progress_handler(late, _STEPS_PER_LOOK)
         try:
-            terms = self._rare_terms(names)
-            if not terms:
+            terms = self._rare_terms(names, late)
+            if not terms or late():
                 return []
             rows = self._connection.execute(
                 "SELECT path, text, first_line FROM parts JOIN files ON files.id = parts.file "
@@ -166,12 +166,14 @@ class WorkspaceIndex:
             self._connection.set_progress_handler(None, 0)
         return [Excerpt(path, text, first_line) for path, text, first_line in rows]
 
-    def _rare_terms(self, names: frozenset[str]) -> list[str]:
+    def _rare_terms(self, names: frozenset[str], late: Callable[[], bool]) -> list[str]:
         """The names that tell most: those in fewest excerpts. A name that is everywhere costs time and says nothing."""
         wanted = {name.lower() for name in names}
         if len(self._n_excerpts) > _MAX_REMEMBERED_TERMS:
             self._n_excerpts.clear()
         for name in wanted - self._n_excerpts.keys():  # one by one: what was found stays found when time runs out
+            if late():
+                return []
             self._n_excerpts[name] = self._count(name)
         known = [(self._n_excerpts[name], name) for name in wanted]
         return [name for n_excerpts, name in sorted(known) if 0 < n_excerpts < _MAX_EXCERPTS_OF_TERM][:_MAX_TERMS]

@@ -15,7 +15,7 @@ from itertools import islice, zip_longest
 
 from local_runtime.context.chunks import Excerpt, identifiers
 from local_runtime.context.definitions import Definitions
-from local_runtime.context.ignore import Ignored, IgnoreRules, read_source
+from local_runtime.context.ignore import RULE_FILES, Ignored, IgnoreRules, read_source
 from local_runtime.context.neighbours import OpenFiles
 from local_runtime.context.related import DEFAULT_ROOM, Room, choose
 from local_runtime.context.ring import RecentPlaces, around
@@ -98,7 +98,9 @@ class WorkspaceContext:
         self._shown.pop(path, None)
 
     def saved(self, path: str, text: str) -> None:
-        """A document was saved: what others import from it may have changed."""
+        """A document was saved: what others import from it may have changed, or the rules themselves."""
+        if path.rpartition("/")[2] in RULE_FILES:
+            self._rules.forget_rules()
         if self._rules.ignored(path) is None:
             self._definitions.learn(path, text)
 
