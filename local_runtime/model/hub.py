@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import httpx2
 from huggingface_hub import HfApi, errors, hf_hub_url
 from huggingface_hub.file_download import http_get
@@ -86,17 +87,21 @@ def look_up(repo: str) -> HubModel:
 
 
 def download(model: HubModel, progress: Progress) -> Path:
-    """Fetch what is not there yet and return the folder. Raises ModelMissing, ModelInvalid, BuildFailed."""
+    """Fetch what is not there yet and return the folder. Raises ModelMissing, ModelInvalid, BadRequest, BuildFailed."""
     path = folder(model.path)
     missing_bytes = sum(file.size_bytes - _size_of(_part(path, file)) for file in model.files)
     free_bytes = shutil.disk_usage(path).free
     if missing_bytes > free_bytes:
         raise BuildFailed(f"{path}: expected {missing_bytes:,} bytes free, found {free_bytes:,}")
-    for file in model.files:
-        if _size_of(path / file.name) == file.size_bytes and (path / file.name).exists():
-            progress(file.size_bytes)
-        else:
-            _fetch(model, file, path, progress)
+    try:
+        with filelock.FileLock(path / ".lock", timeout=0):
+            for file in model.files:
+                if (path / file.name).exists() and _size_of(path / file.name) == file.size_bytes:
+                    progress(file.size_bytes)
+                else:
+                    _fetch(model, file, path, progress)
+    except filelock.Timeout:
+        raise BadRequest(f"another process is fetching {model.repo}; wait until it is done") from None
     return path
 
 

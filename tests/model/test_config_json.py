@@ -11,6 +11,7 @@ import transformers
 from folders import LLAMA, ODDITIES, QWEN2
 
 from local_runtime.errors import ModelInvalid, ModelMissing
+from local_runtime.model.chat_config import read_chat_config
 from local_runtime.model.config_json import ConfigJson, decoder_config, family_of
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.json_file import read_json
@@ -114,6 +115,32 @@ def test_what_is_no_configuration_is_refused(tmp_path: Path, content: bytes) -> 
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ModelInvalid, match=r"config\.json"):
         read(tmp_path / "config.json")
+
+
+def test_the_configurations_of_mlcs_own_folders(tmp_path: Path) -> None:
+    """As `mlc_llm gen_config` wrote them for TinyLlama 1.1B and for Qwen2 1.5B."""
+    shared = {"num_attention_heads": 32, "rms_norm_eps": 1e-05, "vocab_size": 32000, "prefill_chunk_size": 2048}
+    tiny_llama = shared | {
+        "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "position_embedding_base": 10000.0,
+        "context_window_size": 2048, "num_key_value_heads": 4, "head_dim": 64, "tensor_parallel_shards": 1, "max_batch_size": 80,
+    }  # fmt: skip
+    qwen2 = {
+        "hidden_act": "silu", "hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12,
+        "num_hidden_layers": 28, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_theta": 1000000.0,
+        "vocab_size": 151936, "tie_word_embeddings": True, "context_window_size": 32768, "prefill_chunk_size": 2048,
+        "tensor_parallel_shards": 1, "head_dim": 128, "dtype": "float32", "max_batch_size": 80,
+    }  # fmt: skip
+    found = []
+    for model_type, model_config in (("llama", tiny_llama), ("qwen2", qwen2)):
+        outer = {"version": "0.1.0", "model_type": model_type, "quantization": "q4f16_1", "model_config": model_config}
+        (tmp_path / "mlc-chat-config.json").write_text(json.dumps(outer))
+        found.append(read_chat_config(tmp_path)[1])
+    assert found == [
+        DecoderConfig("llama", 2048, 5632, 22, 32, 4, 64, 32000, 2048, norm_eps=1e-5),
+        DecoderConfig(
+            "qwen2", 1536, 8960, 28, 12, 2, 128, 151936, 32768, rope_theta=1e6, tied_embeddings=True, qkv_bias=True
+        ),
+    ]
 
 
 def test_a_huge_configuration_is_refused(tmp_path: Path) -> None:

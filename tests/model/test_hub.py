@@ -84,6 +84,8 @@ def test_a_killed_download_goes_on_where_it_stopped(hub: SmallHub) -> None:
         deadline = time.monotonic() + 60
         while not (part.exists() and part.stat().st_size):
             assert time.monotonic() < deadline
+        meanwhile = pull(hub, "--yes")
+        assert meanwhile.returncode == 1 and "another process is fetching" in meanwhile.stderr
         process.kill()
     hub.released.set()
     kept_bytes = part.stat().st_size

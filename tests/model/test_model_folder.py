@@ -91,6 +91,14 @@ def test_a_folder_written_by_tvms_own_writer_is_run_as_it_is(
         np.testing.assert_allclose(found.dequantized(name), rounded, rtol=tolerance, err_msg=name)
 
 
+def test_the_base_hash_stays_what_it_was(tmp_path: Path) -> None:
+    """Adapters are bound to it: a new version that computed another one would orphan them all."""
+    assert (
+        ModelFolder.open(imported(tmp_path)).base_hash
+        == "24e807cd73f47730805522df5c82a487002187f054f9fc01f962135fd86f15f3"
+    )
+
+
 def test_the_hash_of_a_foreign_folder_follows_its_weights(tmp_path: Path) -> None:
     first = ModelFolder.open(written_by_tvm(ModelFolder.open(imported(tmp_path / "a")), tmp_path / "1"))
     again = ModelFolder.open(written_by_tvm(ModelFolder.open(imported(tmp_path / "a2")), tmp_path / "2"))
