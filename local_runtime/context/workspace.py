@@ -6,6 +6,7 @@ the index happen in `learn_imports` and `refresh`, which their owner calls when 
 
 from __future__ import annotations
 
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ _FAR_LINES = 32
 _MAX_DOCUMENTS = 64
 _NEAR_CHARS_BEFORE = 1500
 _NEAR_CHARS_AFTER = 500
+_UNFINISHED_WORD = re.compile(r"\w+\Z")
 
 
 class Kind(StrEnum):
@@ -137,7 +139,7 @@ class WorkspaceContext:
         def late() -> bool:
             return self._clock() >= deadline
 
-        names = identifiers(hole.prefix[-_NEAR_CHARS_BEFORE:] + "\n" + hole.suffix[:_NEAR_CHARS_AFTER])
+        names = _names_near(hole)
         found: dict[Kind, list[Excerpt]] = {}
         ms: dict[Kind, float] = {}
         for kind in Kind:
@@ -183,6 +185,14 @@ class WorkspaceContext:
                 text = Ignored.OUTSIDE
         self._definitions.learn(path, "" if isinstance(text, Ignored) else text)
         return not isinstance(text, Ignored)
+
+
+def _names_near(hole: Hole) -> frozenset[str]:
+    """Names in the whole lines around the cursor, without the word being typed: the same ones from key to key."""
+    above = hole.prefix[-_NEAR_CHARS_BEFORE:]
+    if len(hole.prefix) > _NEAR_CHARS_BEFORE:
+        above = above[above.find("\n") + 1 :]
+    return identifiers(_UNFINISHED_WORD.sub("", above) + "\n" + hole.suffix[:_NEAR_CHARS_AFTER])
 
 
 def _ranked(found: dict[Kind, list[Excerpt]]) -> list[Excerpt]:
