@@ -22,6 +22,9 @@ $(VENV)/dev: $(VENV)/user
 
 env: $(VENV)/dev ## everything that tests and training need, in .venv
 
+demo: $(VENV)/user ## install, compile the bundled model, and watch it complete a file
+	$(BIN)/understudy demo
+
 test: check quick e2e ## all of it: what CI runs
 
 check: $(VENV)/dev ## lint, types, import contracts
