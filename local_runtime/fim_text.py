@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_TOKENIZER_BYTES = 64 << 20
 _CACHED_PIECES = 1024
+_CACHED_CHARS = 2048
 # Control tokens by their looks: `<|x|>`, `<｜x｜>`, `<[x]>`, `<fim_x>`. Some folders forget to mark them as special.
 _CONTROL = re.compile(r"<\|.+\|>|<｜.+｜>|<\[.+\]>|<fim[_-]\w+>")
 
@@ -80,8 +81,8 @@ class PlainText:
         return found
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Ids of `text`, remembered for texts that come again. Never raises, never a control token."""
-        return self._cached(text)
+        """Ids of `text`, remembered for pieces that come again. Never raises, never a control token."""
+        return self._cached(text) if len(text) <= _CACHED_CHARS else self._encode(text)
 
     def _encode(self, text: str) -> tuple[int, ...]:
         ids = self._raw(text)

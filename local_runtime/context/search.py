@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 _MAX_TERMS = 24  # some are in the file at hand alone
 _MAX_EXCERPTS_OF_TERM = 200
 _MAX_REMEMBERED_TERMS = 20_000
-_BATCH_FILES = 16
+_BATCH_FILES = 4
 _STEPS_PER_LOOK = 2000  # SQLite instructions between two looks at the clock
 
 _SCHEMA = """

@@ -45,6 +45,7 @@ _NOBODY = re.compile(
 )
 _PRIVATE_KEY = re.compile(r"BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File|AGE-SECRET-KEY-1")
 _MAX_LINE_CHARS = 4096
+_REMEMBERED_CHARS = 4096
 
 
 class SecretKind(StrEnum):
@@ -76,11 +77,19 @@ def is_secret_file(path: str) -> bool:
 
 
 def has_secret(text: str, path: str = "") -> bool:
-    """Whether `text` holds a secret (an e-mail address is none). Remembered for texts that come again."""
+    """Whether `text` holds a secret (an e-mail address is none). Remembered for short texts, which come again."""
+    return _remembered(text, path) if len(text) <= _REMEMBERED_CHARS else _holds_secret(text, path)
+
+
+def _holds_secret(text: str, path: str) -> bool:
     return any(finding.kind is not SecretKind.PERSONAL for finding in find_secrets(text, path))
 
 
-@functools.lru_cache(512)
+@functools.lru_cache(1024)
+def _remembered(text: str, path: str) -> bool:
+    return _holds_secret(text, path)
+
+
 def find_secrets(text: str, path: str = "") -> tuple[Finding, ...]:
     """Every line that looks secret or personal, at most one finding per line and kind."""
     found = {Finding(_kind(match[0]), text.count("\n", 0, match.end())) for match in _YOUNGER.finditer(text)}
