@@ -71,6 +71,8 @@ class Generation:
     def cancel(self) -> None:
         """Stop at once: the daemon sees the connection close and begins no further forward."""
         self._task.cancel()
+        self.done = True  # a task that has not begun yet never will, and could not tell
+        self._tell()
 
     async def _read(self, pieces: AsyncGenerator[Piece, None]) -> None:
         try:

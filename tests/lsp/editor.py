@@ -104,7 +104,9 @@ class Editor:
         """Open a document; a name with a scheme is taken as a URI."""
         uri = name if ":" in name else ((self.folder or Path("/tmp")) / name).as_uri()
         self._versions[uri] = 1
-        self.notify("textDocument/didOpen", {"textDocument": {"uri": uri, "languageId": language, "version": 1, "text": text}})
+        self.notify(
+            "textDocument/didOpen", {"textDocument": {"uri": uri, "languageId": language, "version": 1, "text": text}}
+        )
         return uri
 
     def edit(self, uri: str, line: int, column: int, text: str, n_removed: int = 0) -> None:
@@ -128,7 +130,9 @@ class Editor:
         place = {"textDocument": {"uri": uri}, "position": {"line": line, "character": column}, "context": context}
         return self.ask("textDocument/inlineCompletion", place)
 
-    async def items(self, uri: str, line: int, column: int, kind: int = 2, selected: Message | None = None) -> list[Message]:
+    async def items(
+        self, uri: str, line: int, column: int, kind: int = 2, selected: Message | None = None
+    ) -> list[Message]:
         """The suggestions at a place."""
         answer = await asyncio.wait_for(self.ask_at(uri, line, column, kind, selected)[1], PATIENCE_SECONDS)
         assert "error" not in answer, answer
@@ -165,7 +169,9 @@ class Editor:
         assert self.process.stdout
         try:
             while header := await self.process.stdout.readuntil(b"\r\n\r\n"):
-                length = next(int(line[15:]) for line in header.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+                length = next(
+                    int(line[15:]) for line in header.split(b"\r\n") if line.lower().startswith(b"content-length:")
+                )
                 self._take(json.loads(await self.process.stdout.readexactly(length)))
         except asyncio.IncompleteReadError:
             for answer in self._answers.values():
