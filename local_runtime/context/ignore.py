@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -143,7 +144,10 @@ def read_source(path: Path, limits: FileLimits = FileLimits()) -> str | Ignored:
     """The text of a regular file, or why it is none of our sources. Raises OSError when it cannot be read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:  # noqa: PTH123  a descriptor that did not follow a link
-        if os.fstat(descriptor).st_size > limits.max_bytes:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return Ignored.BINARY
+        if status.st_size > limits.max_bytes:
             return Ignored.TOO_LARGE
         data = file.read(limits.max_bytes + 1)
     if len(data) > limits.max_bytes:

@@ -153,6 +153,7 @@ def test_links_are_not_followed_and_loops_end(tmp_path: Path) -> None:
     (root / "link.py").symlink_to(tmp_path / "outside.py")
     os.mkfifo(root / "pipe.py")
     assert [path for path, _ in walk(rules, 100)] == ["a/b.py"]
+    assert read_source(root / "pipe.py") is Ignored.BINARY
     with pytest.raises(OSError, match=r"link\.py"):
         read_source(root / "link.py")
 
