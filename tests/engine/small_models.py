@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,22 @@ from local_runtime.model.synthetic import write_folder
 GROUPED = DecoderConfig("llama", 128, 192, 2, 4, 2, 32, 320, 512, tied_embeddings=True)
 QWEN2 = DecoderConfig("qwen2", 64, 96, 2, 4, 2, 16, 320, 256, rope_theta=1e6, tied_embeddings=True, qkv_bias=True)
 UNTIED = DecoderConfig("llama", 64, 96, 2, 8, 4, 32, 333, 256, qkv_bias=True, o_bias=True, mlp_bias=True)
-LLAMA3 = DecoderConfig("llama", 64, 96, 1, 4, 1, 16, 320, 512, rope_scaling=RopeScaling("llama3", 8.0, 1.0, 4.0, 128))
-LINEAR = DecoderConfig("llama", 64, 96, 1, 4, 4, 16, 320, 512, rope_scaling=RopeScaling("linear", 4.0))
-YARN = DecoderConfig(
-    "qwen2", 64, 96, 1, 4, 4, 16, 320, 512, qkv_bias=True,
-    rope_scaling=RopeScaling("yarn", 4.0, original_context_tokens=128, attention_factor=1.138629436111989),
-)  # fmt: skip
-ODDITIES = {"grouped": GROUPED, "qwen2": QWEN2, "untied": UNTIED, "llama3": LLAMA3, "linear": LINEAR, "yarn": YARN}
+SCALINGS = {  # at run time only: one library for all
+    "linear": RopeScaling("linear", 4.0),
+    "llama3": RopeScaling("llama3", 8.0, 1.0, 4.0, 128),
+    "yarn": RopeScaling("yarn", 4.0, original_context_tokens=128, attention_factor=1.138629436111989),
+}
+ODDITIES = {"grouped": GROUPED, "qwen2": QWEN2, "untied": UNTIED} | {
+    kind: replace(GROUPED, rope_scaling=scaling) for kind, scaling in SCALINGS.items()
+}
 
 
 def imported(source: Path, config: DecoderConfig, quantization: str, name: str) -> Path:
-    """The folder of a model with random weights."""
+    """The folder of a model with random weights, whose logits have a spread near 1, as an untrained model's."""
     write_folder(source, config)
+    weights = safetensors.numpy.load_file(source / "model.safetensors")
+    weights["model.norm.weight"] *= np.float32(0.4)
+    safetensors.numpy.save_file(weights, source / "model.safetensors", {"format": "pt"})
     return import_model(source, QUANTIZATIONS[quantization], name)
 
 
@@ -66,7 +72,9 @@ def reference_logits(decoder: Any, ids: tuple[int, ...]) -> np.ndarray[Any, np.d
 
 def with_adapter(decoder: Any, adapter: Path) -> Any:
     """The reference with PEFT's own implementation of the adapter."""
-    return PeftModel.from_pretrained(decoder, adapter).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of PEFT's own use of transformers
+        return PeftModel.from_pretrained(decoder, adapter).eval()
 
 
 def engine_logits(
