@@ -99,10 +99,10 @@ class AsyncClient:
         self._version = version
         self._checked = False
         self._starting = asyncio.Lock()
-        limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=60)
-        transport = transport or httpx.AsyncHTTPTransport(uds=str(socket_path()), limits=limits, verify=False)
-        timeout = httpx.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://understudy", timeout=timeout)
+        self._transport = transport
+        self._http = _pool(transport)
+        self._pid = 0
+        """Whose connections the pool holds."""
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -128,6 +128,10 @@ class AsyncClient:
                 await self.stop(health.pid)
                 await asyncio.to_thread(lifecycle.start, self._overrides)
                 health = await self.health()
+            if health.pid != self._pid:
+                # What is left in the pool leads to a daemon that is gone.
+                await self._http.aclose()
+                self._http, self._pid = _pool(self._transport), health.pid
             if not health.protocol_min <= PROTOCOL <= health.protocol:
                 raise DaemonUnreachable(
                     f"the daemon (version {health.version}) speaks protocol {health.protocol}, this client speaks {PROTOCOL}",
@@ -151,7 +155,9 @@ class AsyncClient:
         """Who serves, and whether the model is ready; waits for that for up to `wait_seconds` (at most 60)."""
         parameters = {"wait": f"{wait_seconds:g}"} if wait_seconds else {}
         with _transport_faults():
-            reply = await self._http.get("/health", params=parameters, timeout=HEALTH_SECONDS + wait_seconds)
+            # On a connection of its own: one from the pool may lead to a daemon that is gone.
+            async with _pool(self._transport) as http:
+                reply = await http.get("/health", params=parameters, timeout=HEALTH_SECONDS + wait_seconds)
         return msgspec.json.decode(reply.content, type=Health)
 
     async def complete(
@@ -234,7 +240,7 @@ class AsyncClient:
     async def _health_or_none(self) -> Health | None:
         try:
             return await self.health()
-        except DaemonUnreachable:
+        except (DaemonUnreachable, EngineDied):
             return None
 
     async def _call(
@@ -283,7 +289,7 @@ class AsyncClient:
     async def _send(self, method: str, path: str, body: msgspec.Struct | None, *, retry: bool = True) -> httpx.Response:
         """Send, and return with the status. A daemon that is gone is started, and asked once more."""
         content = _encode(body)
-        if self._start and not self._checked:
+        if retry and self._start and not self._checked:
             await self.ensure_running()
         try:
             return await self._http.send(self._http.build_request(method, path, content=content), stream=True)
@@ -362,6 +368,15 @@ class Client:
             self.run(pieces.aclose())
 
 
+def _pool(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    """Connections to the daemon's socket; `transport` goes elsewhere, in tests."""
+    if transport is None:
+        limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=60)
+        transport = httpx.AsyncHTTPTransport(uds=str(socket_path()), limits=limits, verify=False)
+    timeout = httpx.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
+    return httpx.AsyncClient(transport=transport, base_url="http://understudy", timeout=timeout, trust_env=False)
+
+
 def _place(hole: Hole, chunks: Sequence[Chunk], ask: Ask, user: str) -> dict[str, Any]:
     return {
         "prompt": hole.prefix,
@@ -428,7 +443,7 @@ def _transport_faults() -> Iterator[None]:
     try:
         yield
     except httpx.TransportError as problem:
-        raise _lost(problem) from None
+        raise _lost(problem) from problem
 
 
 def _version_key(version: str) -> tuple[int, ...]:
