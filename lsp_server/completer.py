@@ -36,6 +36,7 @@ BLOCK_PATIENCE_MS = 180.0
 """After this, the whole lines of a block that is still being written are shown."""
 ALTERNATIVE_TEMPERATURE = 0.8
 N_LINES_OF_HABIT = 100
+MAX_ATTEMPTS = 3
 log = logging.getLogger(__name__)
 
 
@@ -144,39 +145,47 @@ class Completer:
             if isinstance(shown, Shown) or said.complete:
                 source = Source.TYPED if said.typed else Source.AHEAD if said.ahead else Source.EXACT
                 return self._finish(request, desk, said, shown, source=source)
-        generation, source = self._joinable(desk, cursor), Source.STREAM
-        if generation is None:
+        generation = self._joinable(desk, cursor)
+        source = Source.MODEL if generation is None else Source.AHEAD if generation is desk.ahead else Source.STREAM
+        if generation is None and not request.invoked:
             self._stop(desk, running=True, ahead=True)
-            if not request.invoked:
-                await asyncio.sleep(
-                    self.debounce.delay_ms(cursor.line_prefix, self.settings.debounce_ceiling_ms) / 1000
-                )
-            chunks = await self._context.related(request, self.settings.context_deadline_ms)
-            generation, source = self._generate(desk, cursor, chunks), Source.MODEL
-            desk.running = generation
-        elif generation is desk.ahead:
-            desk.running, desk.ahead, source = generation, None, Source.AHEAD
-        return await self._read(request, desk, generation, source, deadline)
+            delay_ms = self.debounce.delay_ms(cursor.line_prefix, self.settings.debounce_ceiling_ms)
+            await asyncio.sleep(delay_ms / 1000)
+        for _ in range(MAX_ATTEMPTS):
+            if generation is None:
+                self._stop(desk, running=True, ahead=True)
+                chunks = await self._context.related(request, self.settings.context_deadline_ms)
+                generation, source = self._generate(desk, cursor, chunks), Source.MODEL
+            desk.running, desk.ahead = generation, None if generation is desk.ahead else desk.ahead
+            await self._enough(request, generation, deadline)
+            if generation.fault is not None:
+                return Answer(skip=self._runtime.lost(generation.fault))
+            typed = generation.typed_to(cursor)
+            if typed is not None and not generation.was_cut:
+                return await self._conclude(request, desk, generation, typed, source=source, deadline=deadline)
+            generation = None  # it went another way than the user, or the daemon took it for an older one
+        return Answer(skip=Skip.DEADLINE)
 
-    async def _read(
-        self, request: Request, desk: _Desk, generation: Generation, source: Source, deadline: float
-    ) -> Answer:
-        """Wait for a generation until there is enough of it to show."""
+    async def _enough(self, request: Request, generation: Generation, deadline: float) -> None:
+        """Wait until there is enough of a generation to show, or it turns out to lead elsewhere."""
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        typed = generation.typed_to(request.cursor) or ""
-        impatient = min(deadline, asked + BLOCK_PATIENCE_MS / 1000)
+
+        def left() -> bool:
+            return generation.typed_to(request.cursor) is None
+
         if generation.scope.extent is Extent.BLOCK and not request.invoked:
-            await generation.until(lambda: False, impatient)
-            await generation.until(lambda: "\n" in generation.text[len(typed) :].strip(), deadline)
+            await generation.until(left, min(deadline, asked + BLOCK_PATIENCE_MS / 1000))
+            n_typed = len(generation.typed_to(request.cursor) or "")
+            await generation.until(lambda: left() or "\n" in generation.text[n_typed:].strip(), deadline)
         else:
-            await generation.until(lambda: False, deadline)
-        if generation.fault is not None:
-            return Answer(skip=self._runtime.lost(generation.fault))
-        if source is Source.MODEL and generation.text:
+            await generation.until(left, deadline)
+        if generation.text:
             self.debounce.answered((loop.time() - asked) * 1000)
-        if generation.typed_to(request.cursor) is None:
-            return Answer(skip=Skip.DEADLINE if generation.text.strip() else Skip.EMPTY)
+
+    async def _conclude(
+        self, request: Request, desk: _Desk, generation: Generation, typed: str, *, source: Source, deadline: float
+    ) -> Answer:
         said = generation.said(typed)
         shown = self._shown(request.cursor, said)
         others = await self._alternatives(request, shown, deadline) if request.invoked else ()

@@ -48,6 +48,11 @@ class Generation:
         """Mean log-probability per token so far, nats."""
         return sum(self._logprobs) / len(self._logprobs) if self._logprobs else 0.0
 
+    @property
+    def was_cut(self) -> bool:
+        """Ended by the daemon before it said anything: a newer request of the document came, or so it seemed there."""
+        return self.done and not self.complete and not self.text and self.fault is None
+
     def said(self, typed: str = "") -> Said:
         """What has been said so far, behind `typed`."""
         return Said(self.text[len(typed) :], self.complete, self.scope, self.logprob, typed, self.ahead)

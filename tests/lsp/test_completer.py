@@ -165,6 +165,27 @@ async def test_what_is_typed_before_the_model_says_it_is_typed_along_too() -> No
     assert (await newer).suggestions[0].text == "mpute(a)"
 
 
+async def test_a_stream_that_goes_another_way_than_the_user_is_left_at_once() -> None:
+    desk = Desk()
+    desk.ask("x = |")
+    stream = await desk.runtime.asked(0)
+    newer = desk.ask("x = q|")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    stream.say("compute")
+    (await desk.runtime.asked(1)).say("uery()", Stop.END)
+    assert (await newer).suggestions[0].text == "uery()"
+    await stream.closed.wait()
+
+
+async def test_a_stream_that_the_daemon_cut_is_asked_for_again() -> None:
+    desk = Desk()
+    asked = desk.ask("x = |")
+    (await desk.runtime.asked(0)).say("", Stop.CANCELLED)
+    (await desk.runtime.asked(1)).say("compute(a)", Stop.END)
+    assert (await asked).suggestions[0].text == "compute(a)"
+
+
 async def test_the_first_edit_that_leaves_the_text_stops_the_stream_before_anybody_asks() -> None:
     desk = Desk()
     desk.ask("x = |")
