@@ -65,7 +65,8 @@ STARCODER2 = Family(
     tells=("<issue_start>",),
 )
 
-# StarCoder (arXiv 2305.06161), and Granite code (arXiv 2405.04324), which keeps its vocabulary. Trained on single files.
+# StarCoder (arXiv 2305.06161), Granite code (arXiv 2405.04324), which keeps its vocabulary, and Stable Code, which adds these
+# tokens to another. Trained on single files, so related pieces are comments.
 STARCODER = Family(
     name="starcoder",
     alone="<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>{line}",
@@ -74,7 +75,6 @@ STARCODER = Family(
     sentinels=("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<|endoftext|>"),
     end="<|endoftext|>",
     stops=("<fim_pad>", "<filename>", "<reponame>"),
-    tells=("<filename>",),
 )
 
 # Granite 3.3 and 4: StarCoder's sentinels in another spelling.
