@@ -1,0 +1,41 @@
+"""`understudy doctor`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from local_runtime.doctor import Finding, findings
+
+EXAMPLES = """\b
+Examples:
+  understudy doctor                           what works here, and what to do about the rest
+  understudy doctor --json | jq '.[] | select(.state == "bad")'
+"""
+MARKS = {"ok": "[green]ok", "note": "[yellow]note", "bad": "[red]bad"}
+
+
+@click.command(epilog=EXAMPLES)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line: a list of area, state, text and remedy.")
+def doctor(as_json: bool) -> None:
+    """What works on this machine, and the command that mends what does not. Exit status 1 if something is bad."""
+    found = list(findings())
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        _print(found)
+    if any(finding.state == "bad" for finding in found):
+        sys.exit(1)
+
+
+def _print(found: list[Finding]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for finding in found:
+        table.add_row(MARKS[finding.state], finding.area, finding.text)
+        if finding.remedy:
+            table.add_row("", "", f"[bold]{finding.remedy}")
+    Console(highlight=False).print(table)
