@@ -19,6 +19,7 @@ MIN_LOOP_PERIODS = 4
 MAX_LOOP_PERIOD = 24
 MIN_RETYPED_CHARS = 8
 RETYPED_WITHIN_LINES = 3
+N_NEAR_CHARS = 2_000
 
 QUOTES = "\"'`"
 
@@ -27,6 +28,7 @@ _CONTROL_TOKEN = re.compile(
 )
 _FENCE = re.compile(r"^[ \t]*```.*", re.MULTILINE)
 _LOOP = re.compile(rf"(.{{1,{MAX_LOOP_PERIOD}}}?)\1{{{MIN_LOOP_PERIODS - 1},}}", re.DOTALL)
+_UNINDENTED = re.compile(r"\n[^\s)\]}]")
 _HALF_WORD = re.compile(r"\w+\Z")
 
 
@@ -151,11 +153,14 @@ def without_lines_below(text: str, cursor: Cursor) -> str:
 
 def without_stray_closers(text: str, cursor: Cursor) -> str:
     """Cut at the first bracket that closes nothing, neither in the text nor before the cursor."""
-    before = brackets(cursor.hole.prefix, cursor.hole.language)
-    if before.quote or before.in_comment or brackets(cursor.line_prefix, cursor.hole.language).quote:
+    unopened = brackets(text, cursor.hole.language).unopened
+    if not unopened or brackets(cursor.line_prefix, cursor.hole.language).quote:
+        return text
+    before = brackets(_near(cursor.hole.prefix), cursor.hole.language)
+    if before.quote or before.in_comment:
         return text
     awaited = list(before.unclosed)
-    for at in brackets(text, cursor.hole.language).unopened:
+    for at in unopened:
         if not awaited or awaited[-1] != TWINS[text[at]]:
             return text[:at]
         awaited.pop()
@@ -209,6 +214,14 @@ def _closing(text: str, cursor: Cursor) -> list[int]:
         return []
     behind = at + len(quote)
     return [*range(at, behind), *(behind + index for index in brackets(text[behind:], language).unopened)]
+
+
+def _near(prefix: str) -> str:
+    """The end of a long text, from a line that is not indented if there is one: no bracket is open there, most likely."""
+    if len(prefix) <= N_NEAR_CHARS:
+        return prefix
+    start = _UNINDENTED.search(prefix, len(prefix) - N_NEAR_CHARS)
+    return prefix[start.end() - 1 if start else prefix.find("\n", len(prefix) - N_NEAR_CHARS) + 1 :]
 
 
 def _uses_tabs(cursor: Cursor) -> bool | None:
