@@ -37,9 +37,9 @@ ODDITIES = {"grouped": GROUPED, "qwen2": QWEN2, "untied": UNTIED} | {
 }
 
 
-def imported(source: Path, config: DecoderConfig, quantization: str, name: str) -> Path:
+def imported(source: Path, config: DecoderConfig, quantization: str, name: str, seed: int = 0) -> Path:
     """The folder of a model with random weights, whose logits have a spread near 1, as an untrained model's."""
-    write_folder(source, config)
+    write_folder(source, config, seed=seed)
     weights = safetensors.numpy.load_file(source / "model.safetensors")
     weights["model.norm.weight"] *= np.float32(0.4)
     safetensors.numpy.save_file(weights, source / "model.safetensors", {"format": "pt"})

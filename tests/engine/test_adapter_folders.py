@@ -181,7 +181,7 @@ def test_damaged_files_are_refused_or_harmless(
             st.dictionaries(
                 st.sampled_from(["q_proj", "layers.0", "^a", "(", ""]), st.integers() | st.floats(), max_size=2
             ),
-        ),  # fmt: skip
+        ),
     )
 )
 def test_any_configuration_is_parsed_or_refused(changes: dict[str, Any]) -> None:
