@@ -12,7 +12,7 @@ How to call a library
 allocator: the pooled one, 2, keeps a buffer for every prompt length), then `vm["decode"]` and so on. All functions have
 one signature:
 
-    f(ids, positions, table, keys, values, cos, sin, strength, parameters) -> [logits, greedy, normalizer]
+    f(ids, positions, table, keys, values, cos, sin, strength, addresses) -> [logits, greedy, normalizer]
 
     ids        [M] int32              tokens; M is 1 for `decode`
     positions  [M] int32              consecutive positions in the sequence
@@ -21,7 +21,8 @@ one signature:
     values     [n_layers, pages, n_kv_heads, 32, head_dim] kv_dtype    updated in place; start from zeros
     cos, sin   [positions, head_dim/2] float32     cos(position * frequency), any scaling already in them
     strength   [1] float32            of the adapter; 0 skips it, bit for bit the base
-    parameters tvm_ffi.Array          tensors in the order of `Library.parameters`, prebuilt
+    addresses  [n] int64              of the tensors in the order of `Library.parameters`, then the adapter's ranks:
+                                      `packing.address_table` checks and makes it; the tensors must outlive it
 
     logits     [M or 1, vocab padded to 32] float32   only the first `vocab_size` columns count
     greedy     [M or 1] int32         first largest logit
@@ -67,6 +68,8 @@ DESCRIPTION_FILE = "library.json"
 UNFINISHED = ".building-"
 MOST_LIBRARIES = 24
 """Libraries beyond this many are removed, those used longest ago first."""
+RANK_SYMBOLS = ("rank_qkv", "rank_o", "rank_gate_up", "rank_down")
+"""Symbols in shapes of adapters: blocks of 16 ranks of each kind of linear."""
 RUN_TIME_FIELDS = ("context_tokens", "rope_theta", "rope_scaling")
 """Fields of a configuration that reach the kernels as tables, at run time."""
 

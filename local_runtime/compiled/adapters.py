@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tvm_ffi
 
-from local_runtime.compiled.packing import pack_adapter
+from local_runtime.compiled.packing import address_table, pack_adapter
 from local_runtime.compiled.peft_folder import Floats, LowRanks, check_fits, read_low_ranks
-from local_runtime.compiled.tensors import Array, aligned_zeros, tensor
+from local_runtime.compiled.tensors import Array, aligned, tensor
 from local_runtime.engine import Adapter
-from local_runtime.library import Library, Parameter
+from local_runtime.library import Library
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.layout import Fused, fused_tensors
 
@@ -22,9 +21,12 @@ DEFAULT_LIMIT_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """All parameters of the library, the model's and one adapter's, in the order of a call."""
+    """All parameters of the library, the model's and one adapter's, as a call takes them."""
 
     parameters: Any
+    """The table of their addresses."""
+    arrays: dict[str, Array]
+    """What the table points to: it lives as long."""
     size_bytes: int
     """Of the adapter's part."""
 
@@ -37,7 +39,7 @@ class Adapters:
     ) -> None:
         self._library = library
         self._config = config
-        self._base = {name: tensor(array) for name, array in weights.items()}
+        self._base = {name: aligned(array) for name, array in weights.items()}
         self._limit_bytes = limit_bytes
         self._resident: OrderedDict[str, Bound] = OrderedDict()
         self._nobody = self._bind({})
@@ -67,8 +69,9 @@ class Adapters:
         return bound
 
     def _bind(self, packed: dict[str, Array]) -> Bound:
-        tensors = [self._base.get(p.name) or tensor(_adapter_array(p, packed)) for p in self._library.parameters]
-        return Bound(tvm_ffi.Array(tensors), sum(array.nbytes for array in packed.values()))
+        arrays = self._base | {name: aligned(array) for name, array in packed.items()}
+        table = tensor(address_table(self._library.parameters, arrays))
+        return Bound(table, arrays, sum(array.nbytes for array in packed.values()))
 
 
 def pack_low_ranks(low_ranks: LowRanks, library: Library, config: DecoderConfig) -> dict[str, Array]:
@@ -122,9 +125,3 @@ def _linears(library: Library) -> dict[str, tuple[str, tuple[int, ...]]]:
 def _modules(fused: Fused) -> list[str]:
     """Hugging Face's names of the linears that a fused one is made of."""
     return [part.name.removesuffix(".weight") for part in fused.parts]
-
-
-def _adapter_array(parameter: Parameter, packed: dict[str, Array]) -> Array:
-    """A packed array, or one of rank 0."""
-    empty = tuple(0 if isinstance(n, str) else n for n in parameter.shape)
-    return packed[parameter.name] if parameter.name in packed else aligned_zeros(empty, parameter.dtype)

@@ -8,16 +8,18 @@ with zeros.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from local_runtime.library import Layout, Parameter
+from local_runtime.library import RANK_SYMBOLS, Layout, Parameter
 
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float32]
 ADAPTER_LIMIT = 127
+ALIGNMENT = 64
+MOST_RANK_BLOCKS = 4
 
 
 def pack_words(q_weight: npt.NDArray[np.uint32], layout: Layout, parts: Sequence[int]) -> npt.NDArray[np.int32]:
@@ -94,6 +96,35 @@ def pack_adapter(
         for name, array in a_blocks.items()
     }
     return packed | {f"lora_b.{name}": array.swapaxes(0, 1).copy() for name, array in b_blocks.items()}
+
+
+def address_table(parameters: Sequence[Parameter], arrays: Mapping[str, Array]) -> npt.NDArray[np.int64]:
+    """What a call takes as `addresses`: where each parameter lies, in order, then the adapter's rank of each kind.
+
+    The arrays must outlive the table. One of an adapter that is not in `arrays` has rank 0. Raises ValueError for an
+    array of another shape or dtype, one that is not contiguous or not aligned to 64 bytes, and for ranks that differ.
+    """
+    ranks: dict[str, int] = {}
+    addresses = []
+    for p in parameters:
+        array = arrays.get(p.name)
+        if array is None and any(isinstance(size, str) for size in p.shape):
+            array = no_adapter(p)
+        if array is None:
+            raise ValueError(f"{p.name} is missing")
+        for size, symbol in zip(array.shape, p.shape, strict=False):
+            if isinstance(symbol, str):
+                ranks.setdefault(symbol, size)
+        shape = tuple(ranks[size] if isinstance(size, str) else size for size in p.shape)
+        address = array.ctypes.data if array.size else 0
+        if array.shape != shape or array.dtype != p.dtype or not array.flags.c_contiguous or address % ALIGNMENT:
+            raise ValueError(
+                f"{p.name} is {array.dtype}{list(array.shape)} at {address:#x}, not {p.dtype}{list(shape)}"
+            )
+        addresses.append(address)
+    if max(ranks.values()) > MOST_RANK_BLOCKS:
+        raise ValueError(f"ranks {ranks} in blocks: at most {MOST_RANK_BLOCKS}")
+    return np.array([*addresses, *(ranks[symbol] for symbol in RANK_SYMBOLS)], np.int64)
 
 
 def no_adapter(parameter: Parameter) -> Array:

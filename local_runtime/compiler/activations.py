@@ -67,7 +67,7 @@ def quantize_group(layout: PackedLayout) -> Callable[..., Any]:
 
 
 def front_row(front: Front, k: int, eps: float, layout: PackedLayout) -> Callable[..., Any]:
-    """Macro: row `m` of `x [M, row_width]` becomes `words [M, K/32, 8 or 32]`, `scales` and `sums [M, K/32]`."""
+    """Macro: row `xm` of `x [.., row_width]` becomes row `m` of `words [M, K/32, 8 or 32]`, `scales` and `sums [M, K/32]`."""
     n_groups = k // LANES
     quantize = quantize_group(layout)
 
@@ -75,7 +75,7 @@ def front_row(front: Front, k: int, eps: float, layout: PackedLayout) -> Callabl
         return buffer[m, T.ramp(start, 1, LANES)]
 
     @T.macro
-    def row(x, norm, words, scales, sums, m):
+    def row(x, xm, norm, words, scales, sums, m):
         with T.sblock("front"):
             T.reads()
             T.writes()
@@ -85,8 +85,8 @@ def front_row(front: Front, k: int, eps: float, layout: PackedLayout) -> Callabl
             if front is Front.RMS_NORM:
                 squares[T.ramp(0, 1, LANES)] = broadcast(T.float32(0), LANES)
                 for g in T.serial(n_groups):
-                    squares[T.ramp(0, 1, LANES)] = squares[T.ramp(0, 1, LANES)] + group(x, m, g * LANES) * group(
-                        x, m, g * LANES
+                    squares[T.ramp(0, 1, LANES)] = squares[T.ramp(0, 1, LANES)] + group(x, xm, g * LANES) * group(
+                        x, xm, g * LANES
                     )
                 factor[0] = T.float32(1) / T.sqrt(
                     total(squares[T.ramp(0, 1, LANES)]) * T.float32(1.0 / k) + T.float32(eps)
@@ -94,19 +94,19 @@ def front_row(front: Front, k: int, eps: float, layout: PackedLayout) -> Callabl
             for g in T.serial(n_groups):
                 if front is Front.RMS_NORM:
                     value[0, T.ramp(0, 1, LANES)] = (
-                        group(x, m, g * LANES) * broadcast(factor[0], LANES) * norm[T.ramp(g * LANES, 1, LANES)]
+                        group(x, xm, g * LANES) * broadcast(factor[0], LANES) * norm[T.ramp(g * LANES, 1, LANES)]
                     )
                 elif front is Front.SWIGLU:
                     value[0, T.ramp(0, 1, LANES)] = (
-                        group(x, m, g * LANES)
+                        group(x, xm, g * LANES)
                         / (
                             broadcast(T.float32(1), LANES)
-                            + exponential(broadcast(T.float32(0), LANES) - group(x, m, g * LANES), LANES)
+                            + exponential(broadcast(T.float32(0), LANES) - group(x, xm, g * LANES), LANES)
                         )
-                        * group(x, m, k + g * LANES)
+                        * group(x, xm, k + g * LANES)
                     )
                 else:
-                    value[0, T.ramp(0, 1, LANES)] = group(x, m, g * LANES)
+                    value[0, T.ramp(0, 1, LANES)] = group(x, xm, g * LANES)
                 quantize(value, 0, words, scales, sums, m, g, T.float32(1))
 
     return row

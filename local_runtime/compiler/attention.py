@@ -20,6 +20,7 @@ from tvm.script import tirx as T
 from local_runtime.compiler.isa import Instructions
 from local_runtime.compiler.layout import PAGE_TOKENS, padded
 from local_runtime.compiler.vectors import as_float32, as_stored, broadcast, exponential, largest, total
+from local_runtime.errors import BuildFailed
 
 LOWEST = -1e30
 SCALARS = 8
@@ -36,6 +37,14 @@ class AttentionShape:
     n_kv_heads: int
     head_dim: int
     kv_dtype: str
+
+    def __post_init__(self) -> None:
+        """Raise BuildFailed for heads that the kernels cannot cut."""
+        if self.head_dim % 16 or self.n_heads % self.n_kv_heads:
+            raise BuildFailed(
+                f"{self.n_heads} heads of {self.head_dim} over {self.n_kv_heads} key-value heads: a head must have a "
+                "multiple of 16, and key-value heads must divide the heads"
+            )
 
     @property
     def group(self) -> int:
@@ -186,54 +195,32 @@ def attend_tile(s: AttentionShape, rows: int) -> Callable[..., Any]:
     return attend
 
 
-def attention(s: AttentionShape, one_row: bool) -> Any:
-    """Kernel: `qkv [M, row_width]` to `out [M, n_heads * head_dim]`; appends to the pools in place.
+def attention(s: AttentionShape) -> Callable[..., Any]:
+    """Macro: `qkv [M, row_width]` to `out [M, n_heads * head_dim]`; appends to the pools in place.
 
-    `positions [M] int32` are consecutive; `table [P] int32` names the sequence's pages in order.
+    `positions [M] int32` are consecutive; `table [P] int32` names the sequence's pages in order; `q` is scratch of `out`'s
+    shape.
     """
-    rows = min(s.group, s.tile_rows) if one_row else s.tile_rows
-    tiles_of_one = -(-s.group // rows)
+    rows, rows_of_one = s.tile_rows, min(s.group, s.tile_rows)
+    tiles_of_one = -(-s.group // rows_of_one)
     append = rotate_and_append(s)
-    attend = attend_tile(s, rows)
-    width = s.n_heads * s.head_dim
+    attend, attend_one = attend_tile(s, rows), attend_tile(s, rows_of_one)
 
-    @T.prim_func(private=True, s_tir=True)
-    def attention(
-        qkv_handle: T.handle,
-        cos_handle: T.handle,
-        sin_handle: T.handle,
-        positions_handle: T.handle,
-        table_handle: T.handle,
-        keys_handle: T.handle,
-        values_handle: T.handle,
-        layer: T.int64,
-        out_handle: T.handle,
-        q_handle: T.handle,
-    ):
-        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
-        n_rows, n_table, n_pages, n_positions = T.int64(), T.int64(), T.int64(), T.int64()
-        qkv = T.match_buffer(qkv_handle, (n_rows, s.row_width), "float32")
-        cos = T.match_buffer(cos_handle, (n_positions, s.head_dim // 2), "float32")
-        sin = T.match_buffer(sin_handle, (n_positions, s.head_dim // 2), "float32")
-        positions = T.match_buffer(positions_handle, (n_rows,), "int32")
-        table = T.match_buffer(table_handle, (n_table,), "int32")
-        keys = T.match_buffer(keys_handle, s.pool_shapes(n_pages)[0], s.kv_dtype)
-        values = T.match_buffer(values_handle, s.pool_shapes(n_pages)[1], s.kv_dtype)
-        out = T.match_buffer(out_handle, (n_rows, width), "float32")
-        q = T.match_buffer(q_handle, (n_rows, width), "float32")
-        if one_row:
+    def n_tiles(n_rows: Any) -> Any:
+        return (n_rows * s.group + (rows - 1)) // rows
+
+    @T.macro
+    def apply(qkv, cos, sin, positions, table, keys, values, layer, q, out, n_rows):
+        if n_rows == 1:
             for kh in T.parallel(s.n_kv_heads):
                 append(qkv, cos, sin, positions, table, keys, values, layer, q, T.int64(0), kh)
                 for tile in T.serial(T.int64(tiles_of_one)):
-                    attend(q, positions, table, keys, values, layer, out, n_rows, tile, kh)
+                    attend_one(q, positions, table, keys, values, layer, out, n_rows, tile, kh)
         else:
             for m in T.parallel(n_rows):
-                for kh2 in T.serial(s.n_kv_heads):
-                    append(qkv, cos, sin, positions, table, keys, values, layer, q, m, kh2)
-            for f in T.parallel(s.n_kv_heads * ((n_rows * s.group + (rows - 1)) // rows)):
-                attend(
-                    q, positions, table, keys, values, layer, out, n_rows,
-                    f % ((n_rows * s.group + (rows - 1)) // rows), f // ((n_rows * s.group + (rows - 1)) // rows)
-                )  # fmt: skip
+                for kh in T.serial(s.n_kv_heads):
+                    append(qkv, cos, sin, positions, table, keys, values, layer, q, m, kh)
+            for f in T.parallel(s.n_kv_heads * n_tiles(n_rows)):
+                attend(q, positions, table, keys, values, layer, out, n_rows, f % n_tiles(n_rows), f // n_tiles(n_rows))
 
-    return attention
+    return apply

@@ -1,4 +1,4 @@
-"""From a decoder's shape to object code, and to a library and its description in a folder."""
+"""From a decoder's shape to object code, and to a library in a folder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import tvm
+from tvm import relax
 
-from local_runtime.compiler.decoder import Plan, export, linear_parts
+from local_runtime.compiler.forward import forward
 from local_runtime.compiler.isa import instructions
 from local_runtime.compiler.layout import MAX_RANK, PAGE_TOKENS, RANK_BLOCK, adapter_layouts
 from local_runtime.compiler.linker import Linker, link
+from local_runtime.compiler.plan import Plan
 from local_runtime.library import LIBRARY_FILE, BuildRequest, Layout, Parameter
 from local_runtime.target import Target
 
@@ -34,10 +36,45 @@ def tvm_target(target: Target) -> Any:
     )
 
 
-def compile_decoder(plan: Plan, target: Target) -> tuple[Any, list[tuple[str, Any]]]:
-    """TVM's executable of a decoder, and its parameters in order."""
-    module, parameters = export(plan)
-    return tvm.compile(module, target=tvm_target(target)), parameters
+def decoder_module(plan: Plan) -> Any:
+    """The library's functions: each allocates its results and calls the one kernel."""
+    builder = relax.BlockBuilder()
+    kernel = builder.add_func(forward(plan), "forward")
+    for name, rows, logits in (("decode", 1, 1), ("prefill", "n_rows", 1), ("verify", "n_rows", "n_rows")):
+        symbols: dict[str, Any] = {}
+
+        def tensor(*shape: int | str, dtype: str, symbols: dict[str, Any] = symbols) -> Any:
+            sizes = [
+                symbols.setdefault(n, tvm.tirx.Var(n, "int64")) if isinstance(n, str) else tvm.tirx.IntImm("int64", n)
+                for n in shape
+            ]
+            return relax.TensorType(sizes, dtype)
+
+        half = plan.config.head_dim // 2
+        keys, values = plan.attention.pool_shapes("n_pages")
+        arguments = {
+            "ids": tensor(rows, dtype="int32"),
+            "positions": tensor(rows, dtype="int32"),
+            "table": tensor("n_table", dtype="int32"),
+            "keys": tensor(*keys, dtype=plan.kv_dtype),
+            "values": tensor(*values, dtype=plan.kv_dtype),
+            "cos": tensor("n_positions", half, dtype="float32"),
+            "sin": tensor("n_positions", half, dtype="float32"),
+            "strength": tensor(1, dtype="float32"),
+            "addresses": tensor(plan.n_addresses, dtype="int64"),
+        }
+        results = [
+            tensor(logits, plan.head.n, dtype="float32"), tensor(logits, dtype="int32"), tensor(logits, dtype="float32")
+        ]  # fmt: skip
+        variables = [relax.Var(argument, kind) for argument, kind in arguments.items()]
+        with builder.function(name, variables):
+            builder.emit_func_output(builder.emit(relax.call_tir(kernel, variables, results)))
+    return builder.get()
+
+
+def compile_decoder(plan: Plan, target: Target) -> Any:
+    """TVM's executable of a decoder."""
+    return tvm.compile(decoder_module(plan), target=tvm_target(target))
 
 
 def build_library(
@@ -49,10 +86,8 @@ def build_library(
     fails, OSError when the disk is full.
     """
     plan = plan_of(request)
-    progress("building the graph")
-    module, parameters = export(plan)
     progress("writing machine code")
-    executable = tvm.compile(module, target=tvm_target(request.target))
+    executable = compile_decoder(plan, request.target)
     progress("linking")
     apple = "apple" in request.target.triple
 
@@ -60,7 +95,7 @@ def build_library(
         link(linker, [Path(o) for o in objects], Path(output), apple=apple)
 
     executable.export_library(str(folder / LIBRARY_FILE), fcompile=link_objects, workspace_dir=str(folder))
-    return describe_layout(plan), describe_parameters(plan, parameters)
+    return describe_layout(plan), plan.parameters
 
 
 def describe_layout(plan: Plan) -> Layout:
@@ -79,19 +114,3 @@ def describe_layout(plan: Plan) -> Layout:
         max_rank=MAX_RANK,
         page_tokens=PAGE_TOKENS,
     )
-
-
-def describe_parameters(plan: Plan, parameters: list[tuple[str, Any]]) -> tuple[Parameter, ...]:
-    """Names, shapes (a symbol's name where the adapter's rank decides) and dtypes, in the order of the call."""
-    parts = linear_parts(plan)
-    described = []
-    for name, parameter in parameters:
-        shape = tuple(int(size) if isinstance(size, int | tvm.tirx.IntImm) else plain(size) for size in parameter.shape)
-        owner = next((parts[owner] for owner in parts if name.startswith(f"{owner}.")), ())
-        described.append(Parameter(plain(name), shape, plain(parameter.dtype), owner))
-    return tuple(described)
-
-
-def plain(text: object) -> str:
-    """TVM's strings as Python's own."""
-    return "".join(str(text))

@@ -86,7 +86,9 @@ def padded(n: int, multiple: int = OUTPUT_BLOCK) -> int:
     return -(-n // multiple) * multiple
 
 
-def check_inputs(name: str, k: int) -> None:
+def check_inputs(k: int) -> None:
     """Raise BuildFailed unless a linear's inputs fill whole groups."""
     if k % GROUP_SIZE:
-        raise BuildFailed(f"{name} has {k} inputs, which is not a multiple of {GROUP_SIZE}: no kernel for such a shape")
+        raise BuildFailed(
+            f"a linear has {k} inputs, which is not a multiple of {GROUP_SIZE}: no kernel for such a shape"
+        )

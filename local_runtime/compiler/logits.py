@@ -5,6 +5,7 @@ Rows are cut in chunks of a fixed size, so that the sums are formed in one order
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tvm.script import tirx as T
@@ -21,11 +22,11 @@ def n_chunks(vocab_size: int) -> int:
     return -(-vocab_size // CHUNK)
 
 
-def summarize(vocab_size: int, width: int) -> Any:
-    """Kernel: `logits [M, width] float32`, the first `vocab_size` columns of which count, to two results.
+def summarize(vocab_size: int) -> Callable[..., Any]:
+    """Macro: `logits [M, ..] float32`, the first `vocab_size` columns of which count, to two results.
 
     `greedy [M] int32` is the first largest; `normalizer [M] float32` is log(sum(exp(logits))), so that a token's
-    log-probability is its logit minus it. The other two results are scratch, one value a chunk.
+    log-probability is its logit minus it. `peaks` and `parts [M, chunks]` are scratch.
     """
     chunks = n_chunks(vocab_size)
     lanes = T.ramp(0, 1, LANES)
@@ -88,24 +89,11 @@ def summarize(vocab_size: int, width: int) -> Any:
                 )
             greedy[m] = intrinsic("int32", "llvm.vector.reduce.smin", first[lanes])
 
-    @T.prim_func(private=True, s_tir=True)
-    def summarize(
-        logits_handle: T.handle,
-        greedy_handle: T.handle,
-        normalizer_handle: T.handle,
-        peaks_handle: T.handle,
-        parts_handle: T.handle,
-    ):
-        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
-        n_rows = T.int64()
-        logits = T.match_buffer(logits_handle, (n_rows, width), "float32")
-        greedy = T.match_buffer(greedy_handle, (n_rows,), "int32")
-        normalizer = T.match_buffer(normalizer_handle, (n_rows,), "float32")
-        peaks = T.match_buffer(peaks_handle, (n_rows, chunks), "float32")
-        parts = T.match_buffer(parts_handle, (n_rows, chunks), "float32")
+    @T.macro
+    def apply(logits, greedy, normalizer, peaks, parts, n_rows):
         for f in T.parallel(n_rows * chunks):
             chunk(logits, peaks, parts, f // chunks, f % chunks)
         for m in T.serial(n_rows):
             row(logits, peaks, parts, greedy, normalizer, m)
 
-    return summarize
+    return apply

@@ -88,7 +88,7 @@ def output_block(p: Projection, rows: int) -> Callable[..., Any]:
     `x, x_scale, x_sum` are the quantised activations, `t, t_scale, t_sum` the quantised products with A.
     """
     n = p.isa.lanes
-    vectors = OUTPUT_BLOCK // n if rows == 1 else p.isa.tile_vectors
+    vectors = min(OUTPUT_BLOCK // n, p.isa.tile_rows * p.isa.tile_vectors // rows)
     width = vectors * n
     add_weight = add_group(p.isa, p.weight, rows, vectors)
     add_adapter = add_group(p.isa, p.b, rows, vectors)

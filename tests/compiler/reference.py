@@ -45,10 +45,8 @@ def random_adapter(config: DecoderConfig, rank: int, seed: int = 1, scale: float
     adapter: Adapter = {}
     for tensor in fused_tensors(config):
         if (
-            tensor.name.startswith("model.layers")
-            and tensor.name.endswith("proj.weight")
-            or ".c_attn.weight" in tensor.name
-        ):
+            tensor.name.startswith("model.layers") and tensor.name.endswith("proj.weight")
+        ) or ".c_attn.weight" in tensor.name:
             sizes = [part.stop - part.start for part in tensor.parts]
             adapter[tensor.name.removesuffix(".weight")] = (
                 [normal(rank, tensor.shape[1]) for _ in sizes],

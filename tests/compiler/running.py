@@ -74,7 +74,9 @@ class Model:
         self.table = tensor(np.arange(n_pages, dtype=np.int32))
         self.tables = [tensor(table) for table in reference.rope_tables(self.c, n_pages * page)]
         self.packed = {
-            p.name: self._pack(p, weights.tensors, quantization) for p in library.parameters if "lora" not in p.name
+            p.name: aligned(self._pack(p, weights.tensors, quantization))
+            for p in library.parameters
+            if "lora" not in p.name
         }
         self.use(weights.adapter, weights.strength)
 
@@ -83,14 +85,12 @@ class Model:
         self.served.adapter, self.served.strength = adapter, strength
         self.strength = tensor(np.array([strength], np.float32))
         arrays = dict(self.packed)
-        for p in self.library.parameters:
-            if "lora" in p.name:
-                arrays[p.name] = packing.no_adapter(p)
         for name, (a, b) in adapter.items():
             parts = next(p.parts for p in self.library.parameters if p.name.startswith(f"{name}."))
             for end, array in packing.pack_adapter(a, b, self.library.layout, parts).items():
-                arrays[f"{name}.{end}"] = array
-        self.parameters = tvm_ffi.Array([tensor(arrays[p.name]) for p in self.library.parameters])
+                arrays[f"{name}.{end}"] = aligned(array)
+        self.arrays = arrays
+        self.addresses = tensor(packing.address_table(self.library.parameters, arrays))
 
     def _pack(self, p: Parameter, tensors: dict[str, reference.Floats], quantization: Quantization) -> npt.NDArray[Any]:
         layout = self.library.layout
@@ -113,7 +113,7 @@ class Model:
         positions = np.arange(start, start + len(ids), dtype=np.int32)
         results = self.functions[function](
             tensor(np.asarray(ids, np.int32)), tensor(positions), self.table, self.keys, self.values, *self.tables,
-            self.strength, self.parameters,
+            self.strength, self.addresses,
         )  # fmt: skip
         logits, greedy, normalizer = (np.from_dlpack(result).copy() for result in results)
         return [logits[:, : self.c.vocab_size], greedy, normalizer]
