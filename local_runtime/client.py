@@ -273,10 +273,12 @@ class AsyncClient:
                 # The time limit spans the wait alone: across a `yield` it would strike the consumer.
                 with _transport_faults():
                     async with asyncio.timeout_at(deadline):
-                        line = await anext(lines, STREAM_END)
+                        line = await anext(lines, None)
+                if line is None:
+                    return
                 data = line.removeprefix("data: ")
                 if data == STREAM_END:
-                    return
+                    continue  # read to the end of the body, so that the connection serves the next request too
                 if data.startswith('{"error"'):
                     raise _fault(data.encode(), 500)
                 if data:
