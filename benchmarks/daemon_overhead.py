@@ -1,0 +1,111 @@
+"""What the daemon costs: HTTP over a direct engine call, and the time from `start` to ready.
+
+    python benchmarks/daemon_overhead.py [--model NAME] [--requests 400]
+
+Overhead: one token from a cached prompt of 64 ids, through the daemon's socket (OpenAI's whole reply, `http.client`), less
+the same call on an engine in this process; medians of interleaved calls. Without `--model` the echo engine answers.
+Start: from the client's first call to a model that answers, in new processes, medians of five. One JSON line at the end.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import statistics
+import sys
+import time
+from contextlib import closing
+
+import click
+
+from local_runtime.client import Client
+from local_runtime.daemon.sockets import socket_path
+from local_runtime.echo_engine import EchoEngine
+from local_runtime.engine import Engine, Prompt, Sampling
+
+N_STARTS = 5
+IDS = tuple(range(40, 104))
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """`http.client` over the daemon's socket."""
+
+    def connect(self) -> None:
+        """To the socket, whatever the host."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(str(socket_path()))
+
+
+def direct_ms(engine: Engine) -> float:
+    """One token from the engine itself."""
+    began = time.perf_counter()
+    for _ in engine.stream(Prompt(IDS), Sampling(max_tokens=1)):
+        pass
+    return (time.perf_counter() - began) * 1000
+
+
+def daemon_ms(connection: UnixConnection, body: bytes) -> float:
+    """One token through the daemon."""
+    began = time.perf_counter()
+    connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    content = answer.read()
+    elapsed_ms = (time.perf_counter() - began) * 1000
+    assert answer.status == 200, content
+    return elapsed_ms
+
+
+def start_seconds(overrides: dict[str, str]) -> float:
+    """From nothing to a model that answers."""
+    with Client("overhead", overrides=overrides) as client:
+        client.stop()
+        began = time.perf_counter()
+        client.wait_ready()
+        return time.perf_counter() - began
+
+
+@click.command()
+@click.option("--model", help="An imported model, in place of the echo engine.")
+@click.option("--requests", default=400, show_default=True)
+def main(model: str | None, requests: int) -> None:
+    """See the module's docstring."""
+    overrides = {"model": model} if model else {"engine": "echo"}
+    starts = [start_seconds(overrides) for _ in range(N_STARTS)]
+    sys.modules["torch"] = None  # type: ignore[assignment]  # as in the daemon: tvm_ffi would import it
+    if model:
+        from local_runtime.compiled.opening import open_engine  # noqa: PLC0415
+
+        engine: Engine = open_engine(model)
+    else:
+        engine = EchoEngine()
+    body = json.dumps({"prompt": list(IDS), "max_tokens": 1, "user": "bench"}).encode()
+    direct, through = [], []
+    with closing(engine), closing(UnixConnection("understudy")) as connection:
+        for n in range(requests + 20):
+            times = direct_ms(engine), daemon_ms(connection, body)
+            if n >= 20:
+                direct.append(times[0])
+                through.append(times[1])
+    with Client("overhead", start=False) as client:
+        client.stop()
+    overhead = [a - b for a, b in zip(through, direct, strict=True)]
+    print(
+        json.dumps(
+            {
+                "model": model or "echo",
+                "home": bool(os.environ.get("UNDERSTUDY_HOME")),
+                "direct_ms": round(statistics.median(direct), 3),
+                "through_daemon_ms": round(statistics.median(through), 3),
+                "overhead_median_ms": round(statistics.median(overhead), 3),
+                "overhead_p95_ms": round(statistics.quantiles(overhead, n=20)[-1], 3),
+                "start_to_ready_s": round(statistics.median(starts), 3),
+                "starts_s": [round(start, 3) for start in starts],
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
