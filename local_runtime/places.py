@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,20 @@ def places() -> Places:
         root = Path(home).expanduser().absolute()
         return Places(root / "data", root / "cache", root / "config", root / "run")
     dirs = platformdirs.PlatformDirs(APP, appauthor=False)
-    return Places(dirs.user_data_path, dirs.user_cache_path, dirs.user_config_path, dirs.user_runtime_path)
+    return Places(dirs.user_data_path, dirs.user_cache_path, dirs.user_config_path, _runtime(dirs))
+
+
+def _runtime(dirs: platformdirs.PlatformDirs) -> Path:
+    """The same folder for every process of a user: a login shell, a timer and `su` differ in XDG_RUNTIME_DIR alone.
+
+    Where there is no /run/user, the cache folder: unlike a name in /tmp, nobody else can have made it first.
+    """
+    if not sys.platform.startswith("linux"):
+        return dirs.user_runtime_path
+    standard = Path(f"/run/user/{os.getuid()}")
+    if standard.is_dir() and standard.stat().st_uid == os.getuid():
+        return standard / APP
+    return dirs.user_cache_path / "run"
 
 
 def folder(path: Path) -> Path:

@@ -52,8 +52,18 @@ def crash_path() -> Path:
 
 
 def private_folder(path: Path) -> Path:
-    """A folder of this user alone, made if need be. Raises DaemonUnreachable if it belongs to somebody else."""
+    """A folder of this user alone, made if need be.
+
+    Raises DaemonUnreachable if it belongs to somebody else, or if somebody else could put another one in its place.
+    """
     folder(path)
+    for parent in path.resolve().parents:
+        found = parent.stat()
+        shared = found.st_mode & 0o002 and not found.st_mode & stat.S_ISVTX
+        if found.st_uid not in (0, os.getuid()) or shared:
+            raise DaemonUnreachable(
+                f"{parent} can be changed by other users; the daemon would not be safe in it", f"ls -ld {parent}"
+            )
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise DaemonUnreachable(

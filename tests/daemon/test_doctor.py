@@ -106,7 +106,11 @@ def test_a_daemon_that_holds_the_lock_and_does_not_answer() -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_and_what_they_ask_for(shell: str) -> None:
     assert "_UNDERSTUDY_COMPLETE" in CliRunner().invoke(understudy, ["completion", shell]).stdout
-    asked = {"_UNDERSTUDY_COMPLETE": f"{shell}_complete", "COMP_WORDS": "understudy runt", "COMP_CWORD": "runt" if shell == "fish" else "1"}
+    asked = {
+        "_UNDERSTUDY_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "understudy runt",
+        "COMP_CWORD": "runt" if shell == "fish" else "1",
+    }
     done = CliRunner().invoke(understudy, env=asked, prog_name="understudy")
     assert "runtime" in done.stdout
 
