@@ -28,6 +28,10 @@ class CompiledEngine:
         self.model = model
         self.adapters = adapters
         self.acceptance = Acceptance()
+        self.prefilled_tokens = 0
+        """Tokens of prompts that had to be computed, of all streams."""
+        self.reused_tokens = 0
+        """Tokens of prompts that were still there."""
         self._runtime = runtime
         self._sequences = Sequences(runtime.pages, model.context_tokens)
         self._vocabulary = vocabulary
@@ -50,6 +54,8 @@ class CompiledEngine:
             yield Piece()  # reading an adapter takes as long as a forward or two
         with self._sequence(prompt, adapter, strength) as sequence:
             n_prompt = len(prompt.token_ids)
+            self.reused_tokens += sequence.n_tokens
+            self.prefilled_tokens += n_prompt - sequence.n_tokens
             while True:
                 at = sequence.n_tokens
                 rows = self._forward(sequence, prompt.token_ids[at : at + CHUNK_TOKENS], bound, strength)

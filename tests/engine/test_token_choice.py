@@ -15,7 +15,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from local_runtime.compiled.healing import Healing
 from local_runtime.compiled.rope import rope_tables
-from local_runtime.compiled.sampling import Sampler, logprob, logprobs
+from local_runtime.compiled.sampling import Sampler
 from local_runtime.compiled.speculation import MAX_DRAFT, Acceptance, Draft, PromptLookup
 from local_runtime.compiled.vocabulary import Vocabulary
 from local_runtime.engine import Sampling
@@ -61,15 +61,6 @@ def test_seeds_repeat_and_differ() -> None:
         [s.choose(LOGITS) for _ in range(30)] for s in (Sampler(Sampling(temperature=1.0, seed=n)) for n in (1, 1, 2))
     ]
     assert runs[0] == runs[1] != runs[2]
-
-
-@given(st.lists(st.floats(-80, 80, width=32), min_size=2, max_size=20))
-def test_logprobs_are_a_log_softmax(row: list[float]) -> None:
-    logits = np.array(row, np.float32)
-    expected = torch.log_softmax(torch.tensor(logits, dtype=torch.float64), -1).numpy()
-    assert [logprob(logits, i) for i in range(len(row))] == pytest.approx(expected, abs=1e-4)
-    rows = np.stack([logits, logits[::-1]])
-    assert list(logprobs(rows, np.array([0, 0]))) == pytest.approx([expected[0], expected[-1]], abs=1e-4)
 
 
 def test_healing_allows_what_leads_to_the_text() -> None:
