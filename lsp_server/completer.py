@@ -98,6 +98,12 @@ class Completer:
             desk.work = None
         return replace(answer, latency_ms=(loop.time() - began) * 1000)
 
+    def is_busy(self, uri: str) -> bool:
+        """Whether something is being generated for a document, which an edit may make useless."""
+        desk = self._desks.get(uri)
+        generations = (desk.running, desk.ahead) if desk is not None else ()
+        return any(generation is not None and not generation.done for generation in generations)
+
     def moved(self, cursor: Cursor) -> None:
         """The document changed and the cursor is likely here: stop what no longer fits, before anybody asks again."""
         desk = self._desks.get(cursor.uri)

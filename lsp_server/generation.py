@@ -38,6 +38,7 @@ class Generation:
         self.complete = False
         self.done = False
         self.fault: RuntimeFault | None = None
+        self._ended = False
         self._logprobs: list[float] = []
         self._finished = finished
         self._grown = asyncio.Event()
@@ -83,17 +84,28 @@ class Generation:
         try:
             async with aclosing(pieces):
                 async for piece in pieces:
-                    self.text += piece.text
-                    self._logprobs += piece.logprobs
-                    self.complete = piece.stop in (Stop.END, Stop.TEXT) or self.scope.end(self.text) is not None
-                    if self.complete:
-                        break
-                    if piece.text:
-                        self._tell()
+                    self._take(piece)
+                    if self.done and piece.stop is None:
+                        break  # closes the stream: the daemon begins no further forward
         except RuntimeFault as fault:
-            self.fault = fault
+            if not self.done:
+                self.fault = fault
         finally:
-            self.done = True
+            self._end()
+
+    def _take(self, piece: Piece) -> None:
+        """A stream that has stopped is still read to its end, so that its connection can be used again; nobody waits for that."""
+        self.text += piece.text
+        self._logprobs += piece.logprobs
+        self.complete = self.complete or piece.stop in (Stop.END, Stop.TEXT) or self.scope.end(self.text) is not None
+        if self.complete or piece.stop is not None:
+            self._end()
+        elif piece.text:
+            self._tell()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = self.done = True
             self._tell()
             self._finished(self)
 

@@ -84,10 +84,11 @@ class Session:
             return
         self.completer.debounce.key(time.monotonic() * 1000)
         accepted = self.outcomes.edited(uri, edits)
-        request = self._request(document, edits[-1].end)
-        self.completer.moved(request.cursor)
-        if accepted is not None:
-            self.completer.accepted(request)
+        if accepted is not None or self.completer.is_busy(uri):
+            request = self._request(document, edits[-1].end)
+            self.completer.moved(request.cursor)
+            if accepted is not None:
+                self.completer.accepted(request)
         self.surroundings.changed(document, edits[-1].end.line)
 
     def saved(self, uri: str) -> None:
