@@ -1,0 +1,177 @@
+"""How good the bundled model is on the frozen general set, through the compiled int8 runtime, beside two baselines.
+
+    python benchmarks/bundled_quality.py                        the model alone: seconds
+    python benchmarks/bundled_quality.py --corpus CORPUS.jsonl.gz   with the n-gram of the same corpus: minutes
+    python benchmarks/bundled_quality.py --samples 1000         what it says unasked: licence wording, e-mail addresses
+
+Prints one JSON line. `nats_per_byte`: of all middles of all shapes; `exact` and `similarity` (1 - edit distance / length): of
+middles within one line, greedy, up to the line's end; `stops`: how often, after the true middle, the end token comes first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import click
+from bundled_baselines import NGram, copied_line
+from tokenizers import Tokenizer
+
+from local_runtime import bundled
+from local_runtime.bundled import GeneralHole, general_holes
+from local_runtime.compiled.compiled_engine import CompiledEngine
+from local_runtime.compiled.opening import open_engine
+from local_runtime.engine import Prompt, Sampling
+from local_runtime.fim import FimTokenizer
+from local_runtime.hole import Hole
+from local_runtime.model.importing import import_model
+from local_runtime.model.quantization import QUANTIZATIONS
+
+MAX_TOKENS = 48
+LANGUAGES = ("python", "typescript", "javascript")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one predictor did with one hole; None where it has no such figure."""
+
+    hole: GeneralHole
+    text: str
+    nats: float | None = None
+    stopped: bool | None = None
+
+
+@click.command()
+@click.option("--model", type=click.Path(path_type=Path), help="A Hugging Face folder instead of the bundled one.")
+@click.option("--corpus", type=click.Path(path_type=Path, exists=True), help="Also judge an n-gram of this corpus.")
+@click.option("--samples", type=int, default=0, help="Also draw so many samples from empty prompts.")
+def main(model: Path | None, corpus: Path | None, samples: int) -> None:
+    """Judge, and print one JSON line."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        engine, fim = _open(model or bundled.FOLDER, scratch)
+        opened_seconds = time.monotonic() - began
+        holes = general_holes()
+        figures = {"model": _sum_up([_judge_model(engine, fim, hole) for hole in holes])}
+        figures["copy"] = _sum_up([Judged(h, copied_line(h.hole.prefix, h.hole.suffix)) for h in holes])
+        if corpus:
+            ngram = NGram(_encoded(corpus, fim), engine.model.vocab_size)
+            decode = Tokenizer.from_file(str((model or bundled.FOLDER) / "tokenizer.json")).decode
+            figures["ngram"] = _sum_up([_judge_ngram(ngram, fim, decode, hole) for hole in holes])
+        said = {"first_completion_s": round(opened_seconds, 1), "n_holes": len(holes), **figures}
+        if samples:
+            said["unasked"] = _unasked(engine, fim, samples)
+        engine.close()
+    print(json.dumps(said))
+
+
+def _open(folder: Path, scratch: str) -> tuple[CompiledEngine, FimTokenizer]:
+    """Import into a home of its own, compile, and complete once: the whole way of a fresh machine."""
+    os.environ["UNDERSTUDY_HOME"] = scratch
+    name = import_model(folder, QUANTIZATIONS["q8f16_g32"], "judged").name
+    engine = open_engine(name)
+    fim = FimTokenizer.open(folder)
+    first = fim.prompt(general_holes()[0].hole)
+    _complete(engine, first, Sampling(max_tokens=8))
+    return engine, fim
+
+
+def _judge_model(engine: CompiledEngine, fim: FimTokenizer, hole: GeneralHole) -> Judged:
+    prompt = fim.prompt(hole.hole)
+    scores = list(engine.score(prompt, fim.target(prompt, hole.middle)))
+    logprobs = [p for score in scores for p in score.logprobs]
+    greedy = [g for score in scores for g in score.greedy]
+    text = _complete(engine, prompt, Sampling(max_tokens=MAX_TOKENS, stop=("\n",)))
+    return Judged(hole, text, -sum(logprobs[:-1]), greedy[-1])
+
+
+def _judge_ngram(ngram: NGram, fim: FimTokenizer, decode: Callable[[list[int]], str], hole: GeneralHole) -> Judged:
+    """An n-gram sees what stands before the hole, the cursor's line encoded as the model's is."""
+    cut = hole.hole.prefix.rfind("\n") + 1
+    before = [*fim.encode(hole.hole.prefix[:cut])[-8:], *fim.encode(hole.hole.prefix[cut:])]
+    history, nats = list(before), 0.0
+    for token in fim.encode(hole.middle):
+        nats -= math.log(ngram.distribution(history)[token])
+        history.append(token)
+    history = list(before)
+    text = ""
+    while "\n" not in text and len(history) < len(before) + MAX_TOKENS:
+        token = int(ngram.distribution(history).argmax())
+        if token in fim.stop_ids:
+            break
+        history.append(token)
+        text = decode(history[len(before) :])
+    return Judged(hole, text.split("\n", 1)[0], nats)
+
+
+def _sum_up(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
+    """Figures of all holes and by language."""
+    groups: dict[str, list[Judged]] = defaultdict(list)
+    for one in judged:
+        groups["all"].append(one)
+        groups[one.hole.hole.language].append(one)
+    return {name: _figures(groups[name]) for name in ("all", *LANGUAGES) if groups[name]}
+
+
+def _figures(judged: Sequence[Judged]) -> dict[str, float]:
+    lines = [one for one in judged if one.hole.middle.strip() and "\n" not in one.hole.middle]
+    said = {
+        "n_lines": len(lines),
+        "exact": round(mean(one.text.rstrip() == one.hole.middle.rstrip() for one in lines), 3),
+        "similarity": round(mean(similarity(one.text.rstrip(), one.hole.middle.rstrip()) for one in lines), 3),
+    }
+    measured = [(one.nats, len(one.hole.middle.encode())) for one in judged if one.nats is not None]
+    if measured:
+        said["nats_per_byte"] = round(sum(nats for nats, _ in measured) / sum(n for _, n in measured), 4)
+    stopped = [one.stopped for one in judged if one.stopped is not None]
+    if stopped:
+        said["stops"] = round(mean(stopped), 3)
+    return said
+
+
+def similarity(a: str, b: str) -> float:
+    """1 - Levenshtein distance / the longer length; 1 for two empty strings."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, start=1):
+        last, row[0] = row[0], i
+        for j, y in enumerate(b, start=1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
+    return 1 - row[-1] / max(len(a), len(b), 1)
+
+
+def _complete(engine: CompiledEngine, prompt: Prompt, sampling: Sampling) -> str:
+    return "".join(piece.text for piece in engine.stream(prompt, sampling))
+
+
+def _encoded(corpus: Path, fim: FimTokenizer) -> Iterator[tuple[int, ...]]:
+    from trainer.pretrain.corpus import read  # noqa: PLC0415  only this figure needs the trainer's packages
+
+    for document in read(corpus):
+        yield fim.encode(document.text)
+
+
+def _unasked(engine: CompiledEngine, fim: FimTokenizer, n_samples: int) -> dict[str, int]:
+    """Samples from an empty file of every language, and how many hold licence wording or an address."""
+    from trainer.pretrain.filters import says_legal_words_or_address  # noqa: PLC0415
+
+    names = {"python": "main.py", "typescript": "index.ts", "javascript": "index.js"}
+    bad = n_chars = 0
+    for number in range(n_samples):
+        language = LANGUAGES[number % len(LANGUAGES)]
+        prompt = fim.prompt(Hole(names[language], language, "", ""))
+        text = _complete(engine, prompt, Sampling(max_tokens=96, temperature=1.0, seed=number))
+        bad += says_legal_words_or_address(text)
+        n_chars += len(text)
+    return {"samples": n_samples, "chars": n_chars, "with_legal_words_or_address": bad}
+
+
+if __name__ == "__main__":
+    main()
