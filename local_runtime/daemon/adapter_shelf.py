@@ -84,7 +84,8 @@ class AdapterShelf:
         signature = _signature(path)
         seen = self._seen.get(path)
         if seen is None or seen[0] != signature:
-            seen = self._seen[path] = (signature, self._read(path))
+            # The folder itself: a name like `current` may be a link that leads elsewhere tomorrow.
+            seen = self._seen[path] = (signature, self._read(path.resolve()))
         return seen[1]
 
     def cards(self, base_hash: str) -> Iterator[AdapterCard]:

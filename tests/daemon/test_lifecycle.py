@@ -16,8 +16,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
 from local_runtime.client import Client
+from local_runtime.command import understudy
 from local_runtime.daemon import lifecycle, lock, sockets
 from local_runtime.engine import Sampling, Stop
 from local_runtime.errors import DaemonUnreachable, NotReady
@@ -213,3 +215,28 @@ def test_a_port_that_is_taken_is_told_to_the_starter() -> None:
 def test_without_a_model_the_daemon_says_so() -> None:
     with Client() as client, pytest.raises(NotReady, match="no model has been imported"):
         client.wait_ready()
+
+
+def test_the_commands_from_start_to_stop() -> None:
+    def run(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(understudy, ["runtime", *words], standalone_mode=False)
+        return done.exit_code, done.stdout + (str(done.exception) if done.exception else "")
+
+    assert "not running" in run("status")[1]
+    assert run("stop") == (0, "no daemon was running\n")
+    code, said = run("start", "--engine", "echo", "--port", "0")
+    assert code == 0
+    assert "ready" in said
+    health = json.loads(run("status", "--json")[1])
+    assert (health["status"], health["model"]["id"], health["port"] > 0) == ("ready", "echo", True)
+    assert run("status", "--token")[1].strip() == sockets.token_path().read_text().strip()
+    assert f"port {health['port']}" in run("logs", "-n", "5")[1]
+    assert run("start")[0] == 0  # one that runs is as good
+    assert run("stop") == (0, "stopped\n")
+    assert not psutil.pid_exists(health["pid"]) or psutil.Process(health["pid"]).status() == psutil.STATUS_ZOMBIE
+
+
+def test_start_says_what_went_wrong() -> None:
+    done = CliRunner().invoke(understudy, ["runtime", "start", "--engine", "steam"], standalone_mode=False)
+    assert isinstance(done.exception, NotReady)
+    assert "'steam' is unknown" in str(done.exception)
