@@ -36,7 +36,7 @@ def document() -> dict[str, Any]:
     for path, method, summary, takes, gives in OPERATIONS:
         content = _json(schema_of[gives]) if gives else {"text/plain": {"schema": {"type": "string"}}}
         if gives is wire.CompletionReply:
-            content["text/event-stream"] = {"schema": {"type": "string"}}
+            content["text/event-stream"] = {}  # a reply per event
         operation: dict[str, Any] = {
             "summary": summary,
             "responses": {"200": {"description": "Done", "content": content}, "4XX": problem, "503": problem},
