@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import tvm_ffi
 from numpy.typing import NDArray
 
 from local_runtime.compiled.pages import Pages, PageTable
-from local_runtime.compiled.tensors import aligned_zeros, tensor
+from local_runtime.compiled.tensors import aligned_zeros, ffi, tensor
 from local_runtime.errors import LibraryStale
 from local_runtime.library import Library, runtime_environment
 from local_runtime.model.decoder_config import DecoderConfig
@@ -122,6 +121,7 @@ def token_bytes(config: DecoderConfig, kv_dtype: str) -> int:
 
 def _load(library: Library) -> dict[str, Any]:
     """The functions of a library by name."""
+    tvm_ffi = ffi()  # first: the runtime is linked against its library
     try:
         ctypes.CDLL(str(_runtime_library()), ctypes.RTLD_GLOBAL)
         machine = tvm_ffi.load_module(str(library.path))["vm_load_executable"]()
