@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -17,12 +15,12 @@ from trainer.pretrain.tokenizer import train_tokenizer
 @pytest.fixture(scope="session")
 def documents() -> list[Document]:
     found = []
-    for module in (json, logging, asyncio):
-        folder = Path(module.__file__).parent
+    for module in ("json", "logging", "asyncio"):
+        folder = Path(sysconfig.get_paths()["stdlib"]) / module
         for path in sorted(folder.glob("*.py"))[:8]:
             text = path.read_text()
             if len(text) > 500:
-                found.append(Document("training", module.__name__, f"{module.__name__}/{path.name}", "python", text))
+                found.append(Document("training", module, f"{module}/{path.name}", "python", text))
     return found
 
 

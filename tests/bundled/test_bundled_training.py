@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from local_runtime.fim import FimTokenizer
@@ -17,6 +18,7 @@ from trainer.pretrain.checkpoint import Standing
 from trainer.pretrain.corpus import Document
 from trainer.pretrain.decoder import SHAPES, Decoder
 from trainer.pretrain.export import export
+from trainer.pretrain.head_loss import CHUNK_TOKENS, HeadLoss
 from trainer.pretrain.optimizer import Cooldown, rate_at
 from trainer.pretrain.samples import SampleMaker
 from trainer.pretrain.train import Run, StepReport, held_out_loss, train_for
@@ -129,3 +131,17 @@ def test_the_exported_folder_is_what_transformers_computes(
             weight.copy_(load_file(out / "model.safetensors")[name].float())
         ids = torch.randint(6, 512, (2, 50), generator=torch.Generator().manual_seed(1))
         np.testing.assert_allclose(ours(ids), theirs(ids).logits, atol=1e-4)
+
+
+def test_the_head_loss_is_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Value and both gradients, over several chunks, one of them short."""
+    monkeypatch.setitem(CHUNK_TOKENS, "cpu", 16)
+    torch.manual_seed(2)
+    hidden, head = torch.randn(50, 32, requires_grad=True), torch.randn(100, 32, requires_grad=True)
+    targets, wanted = torch.randint(0, 100, (50,)), torch.rand(50)
+    loss = HeadLoss.apply(hidden, head, targets, wanted)
+    ours = torch.autograd.grad(loss / 7, (hidden, head))
+    reference = (F.cross_entropy(hidden @ head.T, targets, reduction="none") * wanted).sum()
+    theirs = torch.autograd.grad(reference / 7, (hidden, head))
+    torch.testing.assert_close(loss, reference)
+    torch.testing.assert_close(ours, theirs)

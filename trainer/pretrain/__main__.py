@@ -101,9 +101,7 @@ def tokenizer(shape: str, work: Path) -> None:
 )
 @click.option("--cool-down-now", is_flag=True, help="Spend all of --minutes on the cool-down.")
 @click.option("--seed", type=int, default=20, show_default=True)
-@click.option(
-    "--samples-per-step", type=int, default=16, show_default=True, help="Of a fresh run; a resumed one keeps its own."
-)
+@click.option("--samples-per-step", type=int, help="From here on; a fresh run has 16 unless told otherwise.")
 @click.option("--threads", type=int, default=0, help="0: PyTorch decides.")
 @work_option
 def train(work: Path, shape: str, **asked: Any) -> None:

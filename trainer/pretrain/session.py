@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -34,8 +34,9 @@ class Sitting:
     """All of the time, the cool-down at its end included."""
     cool_down_now: bool = False
     seed: int = 20
-    samples_per_step: int = 16
-    """Seed and samples are those of a fresh run; a resumed one keeps its own."""
+    """Of a fresh run; a resumed one keeps its own."""
+    samples_per_step: int | None = None
+    """None: 16 for a fresh run, for a resumed one as before."""
     threads: int = 0
     """0: PyTorch decides."""
 
@@ -49,10 +50,10 @@ def train_here(work: Path, shape: str, asked: Sitting) -> None:
     fim = FimTokenizer.open(folder)
     resumed = (folder / checkpoint.NAME).exists()
     run = (
-        Run.resume(folder, device)
-        if resumed
-        else Run.begin(Standing(SHAPES[shape], asked.seed, asked.samples_per_step, 0, 0, 0.0), device)
+        Run.resume(folder, device) if resumed else Run.begin(Standing(SHAPES[shape], asked.seed, 16, 0, 0, 0.0), device)
     )
+    if asked.samples_per_step:
+        run.standing = replace(run.standing, samples_per_step=asked.samples_per_step)
     documents = list(corpus.read(work / "corpus.jsonl.gz", ("training", "general")))
     maker = SampleMaker(fim, [d for d in documents if d.role == "training"], run.standing.seed)
     judge = SampleMaker(fim, [d for d in documents if d.role == "general"], 1)
