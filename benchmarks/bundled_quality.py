@@ -5,7 +5,8 @@
     python benchmarks/bundled_quality.py --samples 1000         what it says unasked: licence wording, e-mail addresses
 
 Prints one JSON line. `nats_per_byte`: of all middles of all shapes; `exact` and `similarity` (1 - edit distance / length): of
-middles within one line, greedy, up to the line's end; `stops`: how often, after the true middle, the end token comes first.
+middles within one line, greedy, up to the line's end; `stops`: how often, after the true middle, the end token comes first;
+`silent`: how often nothing was said where something was missing.
 """
 
 from __future__ import annotations
@@ -128,6 +129,7 @@ def _figures(judged: Sequence[Judged]) -> dict[str, float]:
         "exact": round(mean(one.text.rstrip() == one.hole.middle.rstrip() for one in lines), 3),
         "similarity": round(mean(similarity(one.text.rstrip(), one.hole.middle.rstrip()) for one in lines), 3),
     }
+    said["silent"] = round(mean(not one.text.strip() for one in lines), 3)
     measured = [(one.nats, len(one.hole.middle.encode())) for one in judged if one.nats is not None]
     if measured:
         said["nats_per_byte"] = round(sum(nats for nats, _ in measured) / sum(n for _, n in measured), 4)

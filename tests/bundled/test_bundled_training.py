@@ -139,7 +139,7 @@ def test_the_head_loss_is_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None
     torch.manual_seed(2)
     hidden, head = torch.randn(50, 32, requires_grad=True), torch.randn(100, 32, requires_grad=True)
     targets, wanted = torch.randint(0, 100, (50,)), torch.rand(50)
-    loss = HeadLoss.apply(hidden, head, targets, wanted)
+    loss = HeadLoss.apply(hidden, head, targets, wanted)  # type: ignore[no-untyped-call]
     ours = torch.autograd.grad(loss / 7, (hidden, head))
     reference = (F.cross_entropy(hidden @ head.T, targets, reduction="none") * wanted).sum()
     theirs = torch.autograd.grad(reference / 7, (hidden, head))
