@@ -152,9 +152,11 @@ class Editor:
         """The reasons of all answers so far, None for those that showed something."""
         return [answer["skip"] for answer in (await self.execute("understudy.why", 1000))["answers"]]
 
-    async def heard(self, fits: Callable[[Message], bool], since: int = 0) -> Message:
+    async def heard(
+        self, fits: Callable[[Message], bool], since: int = 0, seconds: float = PATIENCE_SECONDS
+    ) -> Message:
         """The first notification that fits, waiting for it if need be."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(seconds):
             while True:
                 for message in self.notifications[since:]:
                     if fits(message):
