@@ -13,7 +13,6 @@ import http.client
 import json
 import socket
 import statistics
-import sys
 import time
 from contextlib import closing
 
@@ -73,7 +72,6 @@ def main(model: str | None, requests: int) -> None:
     """See the module's docstring."""
     overrides = {"model": model} if model else {"engine": "echo"}
     starts = [start_seconds(overrides) for _ in range(N_STARTS)]
-    sys.modules["torch"] = None  # type: ignore[assignment]  # as in the daemon: tvm_ffi would import it
     if model:
         from local_runtime.compiled.opening import open_engine  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
 """The daemon's client, for the language server, the trainer and the command line. Imports no compiler and no weights.
 
 `AsyncClient` is the client; `Client` is the same for code that is not asynchronous. Both start the daemon when it is
-needed, replace one that is older than they are, and try once more when it died between two requests.
+needed, replace one that is older than they are, and ask again when it died between two requests.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import httpx
 import msgspec
 
 from local_runtime import __version__
+from local_runtime.client_socket import UnixTransport
 from local_runtime.daemon import lifecycle
 from local_runtime.daemon.sockets import socket_path
 from local_runtime.daemon.wire import (
@@ -53,6 +54,8 @@ REQUEST_SECONDS = 600.0
 """Longest silence of the daemon in one request: a long prompt on a slow machine."""
 CONNECT_SECONDS = 2.0
 HEALTH_SECONDS = 5.0
+ATTEMPTS = 3
+"""A daemon may die, and its successor, too."""
 STREAM_END = "[DONE]"
 
 _FAULTS: dict[str, type[RuntimeFault]] = {
@@ -120,14 +123,10 @@ class AsyncClient:
         Raises DaemonUnreachable, also if the daemon speaks a protocol that this client is too old for.
         """
         async with self._starting:
-            health = await self._health_or_none()
-            if health is None:
-                await asyncio.to_thread(lifecycle.start, self._overrides)
-                health = await self.health()
-            elif _version_key(health.version) < _version_key(self._version):
+            health = await self._running()
+            if _version_key(health.version) < _version_key(self._version):
                 await self.stop(health.pid)
-                await asyncio.to_thread(lifecycle.start, self._overrides)
-                health = await self.health()
+                health = await self._running()
             if health.pid != self._pid:
                 # What is left in the pool leads to a daemon that is gone.
                 await self._http.aclose()
@@ -139,6 +138,15 @@ class AsyncClient:
                 )
             self._checked = True
             return health
+
+    async def _running(self) -> Health:
+        """The health of a daemon, started if there is none. One that dies at once is started again, a few times."""
+        for _ in range(ATTEMPTS):
+            health = await self._health_or_none()
+            if health is not None:
+                return health
+            await asyncio.to_thread(lifecycle.start, self._overrides)
+        return await self.health()
 
     async def wait_ready(self, seconds: float = 600.0) -> Health:
         """Have a daemon whose model answers. Raises NotReady if it cannot be loaded, or not in time."""
@@ -289,18 +297,19 @@ class AsyncClient:
             await response.aclose()
 
     async def _send(self, method: str, path: str, body: msgspec.Struct | None, *, retry: bool = True) -> httpx.Response:
-        """Send, and return with the status. A daemon that is gone is started, and asked once more."""
+        """Send, and return with the status. A daemon that is gone is started, and asked again."""
         content = _encode(body)
-        if retry and self._start and not self._checked:
-            await self.ensure_running()
-        try:
-            return await self._http.send(self._http.build_request(method, path, content=content), stream=True)
-        except httpx.TransportError as lost:
-            if isinstance(lost, httpx.ReadTimeout) or not (retry and self._start):
-                raise _lost(lost) from None
-        await self.ensure_running()
-        with _transport_faults():
-            return await self._http.send(self._http.build_request(method, path, content=content), stream=True)
+        for attempt in range(ATTEMPTS):
+            if retry and self._start and not self._checked:
+                await self.ensure_running()
+            try:
+                return await self._http.send(self._http.build_request(method, path, content=content), stream=True)
+            except httpx.TransportError as lost:
+                self._checked = False
+                slow = isinstance(lost, httpx.ReadTimeout)
+                if slow or not (retry and self._start) or attempt == ATTEMPTS - 1:
+                    raise _lost(lost) from lost
+        raise AssertionError("unreachable")
 
 
 P = ParamSpec("P")
@@ -372,9 +381,7 @@ class Client:
 
 def _pool(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
     """Connections to the daemon's socket; `transport` goes elsewhere, in tests."""
-    if transport is None:
-        limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=60)
-        transport = httpx.AsyncHTTPTransport(uds=str(socket_path()), limits=limits, verify=False)
+    transport = transport or UnixTransport(str(socket_path()))
     timeout = httpx.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
     return httpx.AsyncClient(transport=transport, base_url="http://understudy", timeout=timeout, trust_env=False)
 

@@ -7,7 +7,6 @@ import faulthandler
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
@@ -54,8 +53,6 @@ def run(overrides: str, ready_fd: int | None) -> None:
     """Become the daemon, or leave at once if there is one. Returns when it has ended."""
     os.umask(0o077)
     faulthandler.enable()
-    # tvm_ffi imports torch wherever it is installed, which costs two seconds and 200 MB and is of no use here.
-    sys.modules["torch"] = None  # type: ignore[assignment]
     held = lock.take(lock_path(), __version__)
     if held is None:
         _tell(ready_fd, "busy")

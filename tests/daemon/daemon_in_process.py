@@ -17,6 +17,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from local_runtime.client import AsyncClient
+from local_runtime.client_socket import UnixTransport
 from local_runtime.compiled.mixing import mix_adapters
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.daemon.activity import Activity
@@ -93,7 +94,7 @@ async def running(
     try:
         async with (
             httpx.AsyncClient(transport=transport, base_url="http://understudy", timeout=30) as http,
-            AsyncClient("test", transport=httpx.AsyncHTTPTransport(uds=str(folder / "s"))) as client,
+            AsyncClient("test", transport=UnixTransport(str(folder / "s"))) as client,
         ):
             yield Daemon(engine, service, folder / "s", port, http, client, ended)
     finally:
