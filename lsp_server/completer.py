@@ -164,6 +164,8 @@ class Completer:
                 generation, source = self._generate(desk, cursor, chunks), Source.MODEL
             desk.running, desk.ahead = generation, None if generation is desk.ahead else desk.ahead
             await self._enough(request, generation, deadline)
+            if generation.cancelled:
+                return Answer(skip=Skip.STALE)
             if generation.fault is not None:
                 return Answer(skip=self._runtime.lost(generation.fault))
             typed = generation.typed_to(cursor)

@@ -29,6 +29,8 @@ class Cursor:
     position: Position
     """In code points."""
     hole: Hole
+    n_lines_below: int
+    """In the whole document: it changes with every line that comes or goes behind the cursor."""
 
     @property
     def line_prefix(self) -> str:
@@ -66,7 +68,7 @@ def cursor_at(documents: Documents, document: Document, position: Position) -> C
         prefix=_clean(_above(document, position)),
         suffix=_clean(_below(document, position)),
     )
-    return Cursor(document.uri, document.version, position, hole)
+    return Cursor(document.uri, document.version, position, hole, len(document.lines) - position.line)
 
 
 def shown_path(documents: Documents, document: Document) -> str:

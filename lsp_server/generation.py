@@ -15,6 +15,7 @@ from .cursor import Cursor
 from .extent import Scope
 
 N_COMPARED_CHARS = 2_000
+N_COMPARED_LINES = 8
 
 
 class Generation:
@@ -38,6 +39,7 @@ class Generation:
         self.complete = False
         self.done = False
         self.fault: RuntimeFault | None = None
+        self.cancelled = False
         self._ended = False
         self._logprobs: list[float] = []
         self._finished = finished
@@ -76,6 +78,7 @@ class Generation:
 
     def cancel(self) -> None:
         """Stop at once: the daemon sees the connection close and begins no further forward."""
+        self.cancelled = True
         self._task.cancel()
         self.done = True  # a task that has not begun yet never will, and could not tell
         self._tell()
@@ -117,7 +120,7 @@ class Generation:
 def typed_between(before: Cursor, now: Cursor) -> str | None:
     """What was inserted at `before` to arrive at `now`; None if anything else near it changed."""
     n_lines = now.position.line - before.position.line
-    if before.uri != now.uri or n_lines < 0:
+    if before.uri != now.uri or n_lines < 0 or before.n_lines_below != now.n_lines_below:
         return None
     first, *others = now.hole.prefix.split("\n")[-n_lines - 1 :]
     if not first.startswith(before.line_prefix):
@@ -126,11 +129,11 @@ def typed_between(before: Cursor, now: Cursor) -> str | None:
     above = now.hole.prefix[: len(now.hole.prefix) - len(typed)][-N_COMPARED_CHARS:]
     if not before.hole.prefix.endswith(above) and not above.endswith(before.hole.prefix):
         return None
-    suffix = now.hole.suffix[:N_COMPARED_CHARS]
-    was = before.hole.suffix[:N_COMPARED_CHARS]
-    if suffix == was or suffix.startswith(was) or was.startswith(suffix):
-        return typed
-    closed = suffix.removeprefix(now.line_suffix) == was.removeprefix(before.line_suffix) and now.line_suffix.endswith(
-        before.line_suffix
-    )
-    return typed if typed and closed else None
+    if _below(before) != _below(now):
+        return None
+    closed = typed and now.line_suffix.endswith(before.line_suffix)  # the editor may have put a closing bracket there
+    return typed if now.line_suffix == before.line_suffix or closed else None
+
+
+def _below(cursor: Cursor) -> list[str]:
+    return cursor.hole.suffix.split("\n", N_COMPARED_LINES + 1)[1 : N_COMPARED_LINES + 1]

@@ -188,11 +188,22 @@ async def test_a_stream_that_the_daemon_cut_is_asked_for_again() -> None:
 
 async def test_the_first_edit_that_leaves_the_text_stops_the_stream_before_anybody_asks() -> None:
     desk = Desk()
-    desk.ask("x = |")
+    asked = desk.ask("x = |")
     stream = await desk.runtime.asked(0)
     stream.say("comp")
     await asyncio.sleep(0)
     desk.typed("x = q|")
+    async with asyncio.timeout(5):
+        await stream.closed.wait()
+    assert (await asked).skip is Skip.STALE
+    assert len(desk.runtime.streams) == 1, "nobody asks for a place that is left"
+
+
+async def test_a_line_that_is_typed_elsewhere_is_not_typed_along() -> None:
+    desk = Desk()
+    desk.ask("|" + "\n" * 10)
+    stream = await desk.runtime.asked(0)
+    desk.typed("\n" * 5 + "name = \n|" + "\n" * 5)
     async with asyncio.timeout(5):
         await stream.closed.wait()
 
