@@ -26,14 +26,16 @@ class Draft:
 class Acceptance:
     """How often drafted tokens were right, by the length of the match they came from. Lives as long as the engine."""
 
-    def __init__(self, verify_cost: float = 0.22) -> None:
+    def __init__(self, verify_cost: float = 0.1, token_cost: float = 0.1) -> None:
         self._verify_cost = verify_cost
-        """Time of one more verified token, in decodes (46M shape: 4 tokens cost 1.7 decodes, 8 cost 2.9)."""
+        """Time of a verification beyond that of a decode, in decodes (`benchmarks/engine_speculation.py` measures both)."""
+        self._token_cost = token_cost
+        """Time of each drafted token, in decodes."""
         self._right = [0.0] * (MAX_MATCH + 1)
         self._drafted = [0.0] * (MAX_MATCH + 1)
 
     def draft_length(self, match: int) -> int:
-        """The length with the most expected tokens per time: (1 + p + … + p^k) / (1 + cost · k).
+        """The length with the most expected tokens per time: (1 + p + … + p^k) / (1 + verify_cost + token_cost · k).
 
         Old news fades each time it is asked for, so what never pays is tried again now and then.
         """
@@ -43,7 +45,7 @@ class Acceptance:
         best, best_rate, expected = 0, 1.0, 1.0
         for k in range(1, MAX_DRAFT + 1):
             expected += p**k
-            rate = expected / (1 + self._verify_cost * k)
+            rate = expected / (1 + self._verify_cost + self._token_cost * k)
             if rate > best_rate:
                 best, best_rate = k, rate
         return best
