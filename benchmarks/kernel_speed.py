@@ -23,7 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gguf
+import llama_cpp as api
 import numpy as np
+from kernel_shapes import ADAPTER_RANK, QUANTIZATION, SHAPES, Runner, weights
 
 from local_runtime.library import ensure_library, runtime_environment
 from local_runtime.target import detect, usable_cores
@@ -33,9 +36,6 @@ N_PREFILL, N_DECODE, N_CONTEXT = 512, 64, 1024
 
 def write_gguf(path: Path, config: Any, quantization: Any) -> None:
     """The same weights as GGUF. llama.cpp's Llama rotates neighbours, so its rows of q and k are re-ordered."""
-    import gguf
-    from kernel_shapes import weights
-
     qwen = config.family == "qwen2"
     kind = gguf.GGMLQuantizationType.Q8_0 if quantization.bits == 8 else gguf.GGMLQuantizationType.Q4_0
     writer = gguf.GGUFWriter(str(path), "qwen2" if qwen else "llama")
@@ -90,8 +90,6 @@ class LlamaCpp:
     """llama.cpp through its C interface: prefill and decode of one sequence."""
 
     def __init__(self, path: Path, vocab_size: int, n_ubatch: int, flash: bool) -> None:
-        import llama_cpp as api
-
         self.api, self.vocab_size = api, vocab_size
         quiet = api.llama_log_callback(lambda level, text, data: None)
         self._quiet = quiet
@@ -146,8 +144,6 @@ def decode_seconds(decode: Callable[[int], None]) -> float:
 
 def compare(shape: str, bits: int, rounds: int) -> dict[str, Any]:
     """All figures of one shape and one width."""
-    from kernel_shapes import ADAPTER_RANK, QUANTIZATION, SHAPES, Runner
-
     config, quantization = SHAPES[shape], QUANTIZATION[bits]
     phases: list[tuple[float, str]] = []
     begin = time.perf_counter()

@@ -9,6 +9,7 @@ with zeros.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -159,13 +160,13 @@ def _blocks(rows: Array, words: int, block: int, parts: Sequence[int]) -> Array:
     return np.ascontiguousarray(blocks)
 
 
-def _from_blocks(blocks: Array, layout: Layout, parts: Sequence[int]) -> Array:
+def _from_blocks(blocks: Array, layout: Layout, parts: Sequence[int]) -> npt.NDArray[Any]:
     rows = blocks.transpose(0, 3, 1, 2).reshape(len(blocks) * layout.block, -1)
     starts = np.cumsum([0, *(-(-part // layout.block) * layout.block for part in parts)])
     return np.concatenate([rows[start : start + part] for start, part in zip(starts, parts, strict=False)])
 
 
-def _pad_parts(rows: Array, block: int, parts: Sequence[int]) -> Array:
+def _pad_parts(rows: Array, block: int, parts: Sequence[int]) -> npt.NDArray[Any]:
     """Rows of zeros behind each part, up to whole blocks."""
     if len(rows) != sum(parts):
         raise ValueError(f"{len(rows)} rows, but the parts {tuple(parts)} have {sum(parts)}")

@@ -58,10 +58,12 @@ class AttentionShape:
 
     @property
     def value_offset(self) -> int:
+        """Column of the first value."""
         return self.key_offset + padded(self.n_kv_heads * self.head_dim)
 
     @property
     def row_width(self) -> int:
+        """Width of a row `[q | k | v]`."""
         return self.value_offset + padded(self.n_kv_heads * self.head_dim)
 
     @property

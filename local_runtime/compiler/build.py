@@ -13,6 +13,7 @@ from local_runtime.compiler.forward import forward
 from local_runtime.compiler.isa import instructions
 from local_runtime.compiler.layout import MAX_RANK, PAGE_TOKENS, RANK_BLOCK, adapter_layouts
 from local_runtime.compiler.linker import Linker, link
+from local_runtime.compiler.macros import quick_macros
 from local_runtime.compiler.plan import Plan
 from local_runtime.library import LIBRARY_FILE, BuildRequest, Layout, Parameter
 from local_runtime.target import Target
@@ -39,7 +40,8 @@ def tvm_target(target: Target) -> Any:
 def decoder_module(plan: Plan) -> Any:
     """The library's functions: each allocates its results and calls the one kernel."""
     builder = relax.BlockBuilder()
-    kernel = builder.add_func(forward(plan), "forward")
+    with quick_macros():
+        kernel = builder.add_func(forward(plan), "forward")
     for name, rows, logits in (("decode", 1, 1), ("prefill", "n_rows", 1), ("verify", "n_rows", "n_rows")):
         symbols: dict[str, Any] = {}
 

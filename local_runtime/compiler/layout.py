@@ -46,10 +46,12 @@ class PackedLayout:
 
     @property
     def integer(self) -> bool:
+        """Whether values are integers with scales."""
         return self.bits < 16
 
     @property
     def dtype(self) -> str:
+        """dtype of the words."""
         return "int32" if self.integer else self.float_dtype
 
     @property
@@ -64,6 +66,7 @@ class PackedLayout:
 
     @property
     def activation_dtype(self) -> str:
+        """dtype of the words of activations."""
         return "int32" if self.integer else "float32"
 
 

@@ -25,7 +25,8 @@ def linear(p: Projection) -> Callable[..., Any]:
     front = front_row(p.front, p.k, p.eps, p.weight)
     rank_tile = {rows: rank_block(p, rows) for rows in (1, tile)}
     # what is left behind whole tiles takes the next larger code: few rows are what verification brings
-    outputs = {rows: output_block(p, rows) for rows in (1, 2, min(4, tile), tile)}
+    few = [rows for rows in (1, 2, 4) if rows < tile]
+    outputs = {rows: output_block(p, rows) for rows in (*few, tile)}
     n_parts = len(p.parts)
 
     @T.macro
@@ -60,7 +61,7 @@ def linear(p: Projection) -> Callable[..., Any]:
                             n_rows, f // n_parts * tile, f % n_parts
                         )  # fmt: skip
         for nb in T.parallel(p.n_blocks):
-            for i in T.serial(n_rows // tile):
+            for i in T.serial((n_rows + (tile - 1 - few[-1])) // tile):
                 outputs[tile](
                     words, scales, sums, t, t_scale, t_sum, w, w_scale, b, b_scale, rank_blocks, strength,
                     bias, residual, y, n_rows, i * tile, nb
@@ -70,20 +71,17 @@ def linear(p: Projection) -> Callable[..., Any]:
                     words, scales, sums, t, t_scale, t_sum, w, w_scale, b, b_scale, rank_blocks, strength,
                     bias, residual, y, n_rows, n_rows - 1, nb
                 )  # fmt: skip
-            elif n_rows % tile == 2:
-                outputs[2](
-                    words, scales, sums, t, t_scale, t_sum, w, w_scale, b, b_scale, rank_blocks, strength,
-                    bias, residual, y, n_rows, n_rows - 2, nb
-                )  # fmt: skip
-            elif T.And(n_rows % tile > 2, n_rows % tile <= 4):
-                outputs[min(4, tile)](
-                    words, scales, sums, t, t_scale, t_sum, w, w_scale, b, b_scale, rank_blocks, strength,
-                    bias, residual, y, n_rows, n_rows - n_rows % tile, nb
-                )  # fmt: skip
-            elif n_rows % tile > 4:
-                outputs[tile](
-                    words, scales, sums, t, t_scale, t_sum, w, w_scale, b, b_scale, rank_blocks, strength,
-                    bias, residual, y, n_rows, n_rows - n_rows % tile, nb
-                )  # fmt: skip
+            if 2 in few:
+                if n_rows % tile == 2:
+                    outputs[2](
+                        words, scales, sums, t, t_scale, t_sum, w, w_scale, b, b_scale, rank_blocks, strength,
+                        bias, residual, y, n_rows, n_rows - 2, nb
+                    )  # fmt: skip
+            if 4 in few:
+                if T.And(n_rows % tile > 2, n_rows % tile <= 4):
+                    outputs[4](
+                        words, scales, sums, t, t_scale, t_sum, w, w_scale, b, b_scale, rank_blocks, strength,
+                        bias, residual, y, n_rows, n_rows - n_rows % tile, nb
+                    )  # fmt: skip
 
     return apply

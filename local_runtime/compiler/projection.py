@@ -32,10 +32,12 @@ class Projection:
 
     @property
     def n_groups(self) -> int:
+        """Groups of inputs."""
         return self.k // self.weight.group
 
     @property
     def padded_parts(self) -> tuple[int, ...]:
+        """Outputs of each part, padded to whole blocks."""
         return tuple(padded(part) for part in self.parts)
 
     @property
@@ -45,26 +47,32 @@ class Projection:
 
     @property
     def n_blocks(self) -> int:
+        """Blocks of outputs."""
         return self.n // OUTPUT_BLOCK
 
     @property
     def row_width(self) -> int:
+        """Width of the rows that the front reads."""
         return row_width(self.front, self.k)
 
     @property
     def scale_dtype(self) -> str:
+        """dtype of the weight's scales."""
         return self.weight.float_dtype if self.weight.integer else "float32"
 
     @property
     def a_dtype(self) -> str:
+        """dtype of A's words."""
         return self.a.dtype if self.adapter else "float32"
 
     @property
     def b_dtype(self) -> str:
+        """dtype of B's words."""
         return self.b.dtype if self.adapter else "float32"
 
     @property
     def adapter_scale_dtype(self) -> str:
+        """dtype of the adapter's scales."""
         return self.a.float_dtype if self.adapter and self.a.integer else "float32"
 
     def weight_shape(self) -> tuple[int, ...]:
