@@ -9,7 +9,8 @@ linked into it. The last line is one JSON document:
 
     failed              requests that failed without having been cancelled: must be 0
     p95_ratio           p95 of a person's request with the scorer, over without: at most 1.5
-    rss_growth_mb, threads_left, fds_left    of the daemon, from after a warm-up to the end
+    rss_mb_after_each_phase, rss_growth_mb, threads_left, fds_left    of the daemon, since the end of a warm-up; the KV pool
+                        of a real model takes its memory page by page, up to a fixed size
     idle_cpu_percent    of the daemon, ten seconds after the last request
 """
 
@@ -156,9 +157,11 @@ async def soak(seconds: float, overrides: dict[str, str]) -> dict[str, object]:
         await phase(WARM_UP_SECONDS, Tally(), scoring=True)
         await asyncio.sleep(1)
         before = counts(process)
+        rss_mb = []
         alone, with_scorer = Tally(), Tally()
         for n in range(N_PHASES):
             await phase(seconds / N_PHASES, with_scorer if n % 2 else alone, scoring=bool(n % 2))
+            rss_mb.append(round(process.memory_info().rss / 2**20, 1))
         await asyncio.sleep(1)
         after = counts(process)
         cpu = process.cpu_times()
@@ -179,7 +182,7 @@ async def soak(seconds: float, overrides: dict[str, str]) -> dict[str, object]:
         "p95_alone_ms": round(alone.p95_ms(), 2),
         "p95_with_scorer_ms": round(with_scorer.p95_ms(), 2),
         "p95_ratio": round(with_scorer.p95_ms() / alone.p95_ms(), 3),
-        "rss_mb": round(after["rss_mb"], 1),
+        "rss_mb_after_each_phase": rss_mb,
         "rss_growth_mb": round(after["rss_mb"] - before["rss_mb"], 2),
         "threads_left": after["threads"] - before["threads"],
         "fds_left": after["fds"] - before["fds"],

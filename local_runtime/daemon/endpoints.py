@@ -128,6 +128,7 @@ async def metrics(request: Request) -> Response:
     """`GET /metrics`, in Prometheus' text format."""
     service: Service = request.app.state.service
     load = service.scheduler.load()
+    service.metrics.look_at(service.scheduler.engine)
     service.metrics.waiting.set(load.n_waiting)
     service.metrics.forwards.set(load.n_forwards)
     service.metrics.busy.set(load.busy_seconds)

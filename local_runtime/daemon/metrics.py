@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Protocol, runtime_checkable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -18,6 +19,16 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     NOT_READY = "not_ready"
     FAILED = "failed"
+
+
+@runtime_checkable
+class Paged(Protocol):
+    """An engine that tells how full its KV cache is."""
+
+    @property
+    def kv_pages(self) -> tuple[int, int]:
+        """Pages in use, and all pages."""
+        ...
 
 
 class Metrics:
@@ -40,6 +51,13 @@ class Metrics:
         self.kv_pages = Gauge("understudy_kv_pages", "Pages of the KV cache", ["state"], registry=r)
         self.swaps = Counter("understudy_adapter_swaps", "Adapters activated", registry=r)
         self.idle = Gauge("understudy_idle_seconds", "Since the last request of a person", registry=r)
+
+    def look_at(self, engine: object) -> None:
+        """Take over what an engine tells of itself, if it does."""
+        if isinstance(engine, Paged):
+            used, pages = engine.kv_pages
+            self.kv_pages.labels("used").set(used)
+            self.kv_pages.labels("free").set(pages - used)
 
     def text(self) -> bytes:
         """Prometheus' text format."""

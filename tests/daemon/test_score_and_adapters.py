@@ -211,3 +211,13 @@ async def test_a_mix_that_is_none_is_refused(name: str) -> None:
     write_adapter("mine")
     async with running() as daemon:
         assert (await daemon.post("/v1/completions", prompt="x", adapter=name)).status_code == 400
+
+
+async def test_an_engine_with_a_paged_cache_tells_how_full_it_is() -> None:
+    class Paged(EchoEngine):
+        kv_pages = (3, 8)
+
+    async with running(Paged()) as daemon:
+        text = (await daemon.http.get("/metrics")).text
+    assert 'understudy_kv_pages{state="used"} 3.0' in text
+    assert 'understudy_kv_pages{state="free"} 5.0' in text
