@@ -17,10 +17,11 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import click
 from bundled_baselines import NGram, copied_line
@@ -65,8 +66,8 @@ def main(model: Path | None, corpus: Path | None, samples: int) -> None:
         figures["copy"] = _sum_up([Judged(h, copied_line(h.hole.prefix, h.hole.suffix)) for h in holes])
         if corpus:
             ngram = NGram(_encoded(corpus, fim), engine.model.vocab_size)
-            decode = Tokenizer.from_file(str((model or bundled.FOLDER) / "tokenizer.json")).decode
-            figures["ngram"] = _sum_up([_judge_ngram(ngram, fim, decode, hole) for hole in holes])
+            judge = NGramJudge(ngram, fim, Tokenizer.from_file(str((model or bundled.FOLDER) / "tokenizer.json")))
+            figures["ngram"] = _sum_up([judge.judge(hole) for hole in holes])
         said = {"first_completion_s": round(opened_seconds, 1), "n_holes": len(holes), **figures}
         if samples:
             said["unasked"] = _unasked(engine, fim, samples)
@@ -94,23 +95,50 @@ def _judge_model(engine: CompiledEngine, fim: FimTokenizer, hole: GeneralHole) -
     return Judged(hole, text, -sum(logprobs[:-1]), greedy[-1])
 
 
-def _judge_ngram(ngram: NGram, fim: FimTokenizer, decode: Callable[[list[int]], str], hole: GeneralHole) -> Judged:
-    """An n-gram sees what stands before the hole, the cursor's line encoded as the model's is."""
-    cut = hole.hole.prefix.rfind("\n") + 1
-    before = [*fim.encode(hole.hole.prefix[:cut])[-8:], *fim.encode(hole.hole.prefix[cut:])]
-    history, nats = list(before), 0.0
-    for token in fim.encode(hole.middle):
-        nats -= math.log(ngram.distribution(history)[token])
-        history.append(token)
-    history = list(before)
-    text = ""
-    while "\n" not in text and len(history) < len(before) + MAX_TOKENS:
-        token = int(ngram.distribution(history).argmax())
-        if token in fim.stop_ids:
-            break
-        history.append(token)
-        text = decode(history[len(before) :])
-    return Judged(hole, text.split("\n", 1)[0], nats)
+class NGramJudge:
+    """Gives an n-gram holes cut at any character: it takes back the token that the cut may have split, and chooses among
+    the tokens that begin with that text (as token healing does), for else it would fail at the cut alone."""
+
+    def __init__(self, ngram: NGram, fim: FimTokenizer, tokenizer: Tokenizer) -> None:
+        self._ngram, self._fim, self._decode = ngram, fim, tokenizer.decode
+        self._texts = [self._decode([i]) for i in range(tokenizer.get_vocab_size())]
+
+    def judge(self, hole: GeneralHole) -> Judged:
+        """It sees what stands before the hole, the cursor's line encoded as the model's is."""
+        cut = hole.hole.prefix.rfind("\n") + 1
+        above, line = hole.hole.prefix[:cut], hole.hole.prefix[cut:]
+        *kept, last = (*self._fim.encode(above)[-8:], *self._fim.encode(line)) if line else (0, 0)
+        healed = self._texts[last] if line else ""
+        history = kept if line else list(self._fim.encode(above)[-8:])
+        return Judged(hole, self._greedy(history, healed), self._nats(history, healed, hole.middle))
+
+    def _first(self, history: Sequence[int], healed: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The distribution of the next token, given that its text begins with `healed`."""
+        p = self._ngram.distribution(history)
+        if healed:
+            p[[not text.startswith(healed) for text in self._texts] + [True] * (len(p) - len(self._texts))] = 0
+        return p / p.sum()
+
+    def _nats(self, history: Sequence[int], healed: str, middle: str) -> float:
+        seen, nats = list(history), 0.0
+        for number, token in enumerate(self._fim.encode(healed + middle) if middle else ()):
+            p = self._first(seen, healed if number == 0 else "")[token]
+            if p == 0:  # the joint text is cut elsewhere: begin again without taking back
+                return self._nats([*history, *self._fim.encode(healed)], "", middle)
+            nats -= math.log(p)
+            seen.append(token)
+        return nats
+
+    def _greedy(self, history: Sequence[int], healed: str) -> str:
+        seen = list(history)
+        text = ""
+        while "\n" not in text and len(seen) < len(history) + MAX_TOKENS:
+            token = int(self._first(seen, "" if text else healed).argmax())
+            if token in self._fim.stop_ids:
+                break
+            seen.append(token)
+            text = self._decode(seen[len(history) :])
+        return text.removeprefix(healed).split("\n", 1)[0]
 
 
 def _sum_up(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:

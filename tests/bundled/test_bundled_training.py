@@ -21,7 +21,7 @@ from trainer.pretrain.export import export
 from trainer.pretrain.head_loss import CHUNK_TOKENS, HeadLoss
 from trainer.pretrain.optimizer import Cooldown, rate_at
 from trainer.pretrain.samples import SampleMaker
-from trainer.pretrain.train import Run, StepReport, held_out_loss, train_for
+from trainer.pretrain.train import Run, StepReport, finished, held_out_loss, train_for
 
 STANDING = Standing(SHAPES["tiny"], seed=3, samples_per_step=2, step=0, n_tokens=0, seconds=0.0)
 MICRO_TOKENS = 1024
@@ -76,7 +76,7 @@ def test_a_resumed_cooldown_decays_alike(maker: SampleMaker, tmp_path: Path) -> 
     resumed = Run.resume(tmp_path)
     assert resumed.standing.cooldown == Cooldown(2, 3)
     assert len(train(resumed, maker, 100)) == 2
-    assert resumed.finished
+    assert finished(resumed.standing)
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
@@ -97,7 +97,7 @@ def test_a_sitting_saves_and_cools_down(maker: SampleMaker, tmp_path: Path) -> N
     run = Run.begin(STANDING)
     seen: list[StepReport] = []
     train_for(run, tmp_path, run.steps(maker, MICRO_TOKENS), seconds=0.0, report=seen.append)
-    assert run.finished
+    assert finished(run.standing)
     assert seen[-1].rate_share == 0
     assert checkpoint.standing(tmp_path) == run.standing
 

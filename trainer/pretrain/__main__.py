@@ -124,6 +124,17 @@ def export(shape: str, out: Path, work: Path) -> None:
 
 
 @pretrain.command()
+@click.argument("quality", type=click.Path(exists=True, path_type=Path))
+@click.option("--compute", required=True, help="The machine, in words.")
+@click.option("--out", type=click.Path(path_type=Path), default=BUNDLED, show_default=True)
+def card(quality: Path, compute: str, out: Path) -> None:
+    """Write MODEL.md from QUALITY, the JSON line of benchmarks/bundled_quality.py."""
+    from trainer.pretrain.card import write_card  # noqa: PLC0415
+
+    write_card(out, json.loads(quality.read_text().splitlines()[-1]), compute)
+
+
+@pretrain.command()
 @work_option
 def holes(work: Path) -> None:
     """Draw the general set anew. It is frozen: do this only when its packages change, and judge all models again."""
@@ -153,15 +164,17 @@ def pack(archive: Path, work: Path) -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Weights and checkpoint come here in pieces of 15 MB."
 )
+@click.option("--samples-per-step", type=int, default=256, show_default=True)
 @click.pass_context
-def make(context: click.Context, archive: Path, shape: str, minutes: float, out: Path) -> None:
+def make(context: click.Context, /, archive: Path, out: Path, **training: Any) -> None:
     """On the machine with the GPU: unpack, tokenise, train, export, split. Join the pieces with `cat`."""
+    shape = training["shape"]
     work = out.parent / f"pretrain-{time.strftime('%H%M%S')}"
     work.mkdir(parents=True)
     with tarfile.open(archive) as tar:
         tar.extract("corpus.jsonl.gz", work, filter="data")
     context.invoke(tokenizer, shape=shape, work=work)
-    context.invoke(train, work=work, shape=shape, minutes=minutes, samples_per_step=256)
+    context.invoke(train, work=work, **training)
     context.invoke(export, shape=shape, out=work / "model", work=work)
     out.mkdir(parents=True, exist_ok=True)
     for path in [*sorted((work / "model").iterdir()), *sorted((work / shape).iterdir())]:

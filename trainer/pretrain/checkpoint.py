@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from trainer.pretrain.decoder import Decoder, Shape
 from trainer.pretrain.optimizer import Cooldown, Optimizer
 
 NAME = "checkpoint.safetensors"
+STABLE_NAME = "before-cooldown.safetensors"
+"""The checkpoint at the full rate: where a later sitting goes on, since a cooled model learns more slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,20 @@ def save(folder: Path, model: Decoder, optimizer: Optimizer, standing: Standing)
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(folder / NAME)
+
+
+def keep_stable(folder: Path) -> None:
+    """Keep the last checkpoint, too, as the one before the cool-down."""
+    part = folder / (STABLE_NAME + ".part")
+    shutil.copyfile(folder / NAME, part)
+    part.replace(folder / STABLE_NAME)
+
+
+def return_to_stable(folder: Path) -> None:
+    """Make the checkpoint before the cool-down the last one again, if there is one."""
+    if (folder / STABLE_NAME).exists():
+        shutil.copyfile(folder / STABLE_NAME, folder / (NAME + ".part"))
+        (folder / (NAME + ".part")).replace(folder / NAME)
 
 
 def standing(folder: Path) -> Standing:

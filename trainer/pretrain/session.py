@@ -17,7 +17,7 @@ from trainer.pretrain.checkpoint import Standing
 from trainer.pretrain.curve import draw_curve
 from trainer.pretrain.decoder import SHAPES
 from trainer.pretrain.samples import SampleMaker
-from trainer.pretrain.train import Run, StepReport, held_out_loss, train_for
+from trainer.pretrain.train import Run, StepReport, finished, held_out_loss, train_for
 
 LOG = "steps.jsonl"
 MICRO_TOKENS = {"cpu": 4096, "cuda": 65536}
@@ -49,6 +49,8 @@ def train_here(work: Path, shape: str, asked: Sitting) -> None:
     folder = work / shape
     fim = FimTokenizer.open(folder)
     resumed = (folder / checkpoint.NAME).exists()
+    if resumed and finished(checkpoint.standing(folder)):
+        checkpoint.return_to_stable(folder)
     run = (
         Run.resume(folder, device) if resumed else Run.begin(Standing(SHAPES[shape], asked.seed, 16, 0, 0, 0.0), device)
     )
@@ -75,7 +77,7 @@ def train_here(work: Path, shape: str, asked: Sitting) -> None:
 
     def report(step: StepReport) -> None:
         recent.append(step)
-        if step.step % REPORT_EVERY_STEPS and not run.finished:
+        if step.step % REPORT_EVERY_STEPS and not finished(run.standing):
             return
         now, used = time.monotonic(), sum(me.cpu_times()[:2])
         wall = now - last[0]
@@ -89,7 +91,7 @@ def train_here(work: Path, shape: str, asked: Sitting) -> None:
             "cpus_used": round((used - last[1]) / wall, 2),
             "rate_share": round(step.rate_share, 4),
         }
-        if step.step % HELD_OUT_EVERY_STEPS == 0 or run.finished:
+        if step.step % HELD_OUT_EVERY_STEPS == 0 or finished(run.standing):
             line["held_out_loss"] = round(held_out_loss(run, held_out), 4)
         last[:] = [time.monotonic(), sum(me.cpu_times()[:2])]
         recent.clear()
@@ -100,7 +102,7 @@ def train_here(work: Path, shape: str, asked: Sitting) -> None:
     try:
         train_for(run, folder, steps, asked.minutes * 60, report)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", flush=True)
+        print("stopped; the same command goes on from the last checkpoint", flush=True)
     finally:
         draw_curve(folder / LOG, folder / "loss.png")
 

@@ -34,6 +34,12 @@ class StepReport:
     rate_share: float
 
 
+def finished(standing: Standing) -> bool:
+    """Whether a cool-down has come to its end."""
+    cooldown = standing.cooldown
+    return cooldown is not None and standing.step >= cooldown.first_step + cooldown.n_steps
+
+
 @dataclass(slots=True)
 class Run:
     """A model in training and where it stands."""
@@ -65,12 +71,6 @@ class Run:
         """Let the rate fall to 0 over the next `n_steps`."""
         self.standing = replace(self.standing, cooldown=Cooldown(self.standing.step, n_steps))
 
-    @property
-    def finished(self) -> bool:
-        """Whether a cool-down has come to its end."""
-        cooldown = self.standing.cooldown
-        return cooldown is not None and self.standing.step >= cooldown.first_step + cooldown.n_steps
-
     def steps(
         self, maker: SampleMaker, micro_tokens: int, rates: Rates = DEFAULT_RATES, n_workers: int = 0
     ) -> Iterator[StepReport]:
@@ -93,7 +93,7 @@ class Run:
                 seconds=self.standing.seconds + seconds,
             )
             yield StepReport(self.standing.step, loss, n_tokens, seconds, share)
-            if self.finished:
+            if finished(self.standing):
                 return
 
     def _learn(self, micro_batches: list[MicroBatch], share: float) -> float:
@@ -129,7 +129,8 @@ def train_for(
 ) -> None:
     """Train for about `seconds`, the last `COOLDOWN_SHARE` of them cooling down, with a checkpoint a minute and at the end.
 
-    How many steps the cool-down has is settled, by the speed so far, when it begins, and is part of the checkpoint.
+    How many steps the cool-down has is settled, by the speed so far, when it begins, and is part of the checkpoint. What
+    stood before it is kept beside it.
     """
     began = saved = time.monotonic()
     first = run.standing.step
@@ -138,6 +139,8 @@ def train_for(
             report(step)
             now = time.monotonic()
             if run.standing.cooldown is None and now - began >= seconds * (1 - COOLDOWN_SHARE):
+                run.save(folder)
+                checkpoint.keep_stable(folder)
                 speed = (run.standing.step - first) / (now - began)
                 run.cool_down(max(int(speed * (began + seconds - now)), 1))
             if now - saved >= SAVE_EVERY_SECONDS:
