@@ -109,7 +109,7 @@ class Completer:
         desk = self._desks.get(cursor.uri)
         if desk is None:
             return
-        if desk.running is not None and desk.running.typed_to(cursor) is None:
+        if desk.running is not None and not desk.running.follow(cursor):
             self._stop(desk, running=True)
         if (
             desk.ahead is not None
@@ -164,10 +164,8 @@ class Completer:
                 generation, source = self._generate(desk, cursor, chunks), Source.MODEL
             desk.running, desk.ahead = generation, None if generation is desk.ahead else desk.ahead
             await self._enough(request, generation, deadline)
-            if generation.cancelled:
-                return Answer(skip=Skip.STALE)
-            if generation.fault is not None:
-                return Answer(skip=self._runtime.lost(generation.fault))
+            if generation.cancelled or generation.fault is not None:
+                return Answer(skip=Skip.STALE if generation.fault is None else self._runtime.lost(generation.fault))
             typed = generation.typed_to(cursor)
             if typed is not None and not generation.was_cut:
                 return await self._conclude(request, desk, generation, typed, source=source, deadline=deadline)

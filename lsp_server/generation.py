@@ -40,6 +40,7 @@ class Generation:
         self.done = False
         self.fault: RuntimeFault | None = None
         self.cancelled = False
+        self._followed: Cursor | None = None
         self._ended = False
         self._logprobs: list[float] = []
         self._finished = finished
@@ -67,6 +68,11 @@ class Generation:
             return None
         return typed
 
+    def follow(self, cursor: Cursor) -> bool:
+        """The cursor is here now: go on while the text leads there, now and with every further word; False if it does not."""
+        self._followed = cursor
+        return self.typed_to(cursor) is not None
+
     async def until(self, enough: Callable[[], bool], deadline: float) -> None:
         """Wait until `enough()`, the end of the stream, or `deadline` (the event loop's time)."""
         try:
@@ -77,7 +83,12 @@ class Generation:
             pass
 
     def cancel(self) -> None:
-        """Stop at once: the daemon sees the connection close and begins no further forward."""
+        """Stop at once: the daemon sees the connection close and begins no further forward.
+
+        Only once: a second cancel would strike while the connection is being closed, and leave it open.
+        """
+        if self.done:
+            return
         self.cancelled = True
         self._task.cancel()
         self.done = True  # a task that has not begun yet never will, and could not tell
@@ -102,6 +113,9 @@ class Generation:
         self._logprobs += piece.logprobs
         self.complete = self.complete or piece.stop in (Stop.END, Stop.TEXT) or self.scope.end(self.text) is not None
         if self.complete or piece.stop is not None:
+            self._end()
+        elif self._followed is not None and self.typed_to(self._followed) is None:
+            self.cancelled = True
             self._end()
         elif piece.text:
             self._tell()

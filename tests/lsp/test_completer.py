@@ -199,6 +199,16 @@ async def test_the_first_edit_that_leaves_the_text_stops_the_stream_before_anybo
     assert len(desk.runtime.streams) == 1, "nobody asks for a place that is left"
 
 
+async def test_a_stream_stops_as_soon_as_it_cannot_lead_to_the_cursor_any_more() -> None:
+    desk = Desk()
+    desk.ask("x = |")
+    stream = await desk.runtime.asked(0)
+    desk.typed("x = q|")
+    stream.say("compute")
+    async with asyncio.timeout(5):
+        await stream.closed.wait()
+
+
 async def test_a_line_that_is_typed_elsewhere_is_not_typed_along() -> None:
     desk = Desk()
     desk.ask("|" + "\n" * 10)
