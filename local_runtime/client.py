@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 import msgspec
 
 from local_runtime import __version__
+from local_runtime.client_messages import (
+    Ask,
+    as_fault,
+    encode,
+    fault_of,
+    hole_request,
+    piece_of,
+    place,
+    transport_faults,
+    version_key,
+)
 from local_runtime.client_socket import UnixTransport
 from local_runtime.daemon import lifecycle
 from local_runtime.daemon.sockets import socket_path
@@ -26,8 +35,6 @@ from local_runtime.daemon.wire import (
     AdapterList,
     CompletionReply,
     CompletionRequest,
-    ContextChunk,
-    ErrorReply,
     Health,
     ModelCard,
     ModelList,
@@ -38,15 +45,13 @@ from local_runtime.daemon.wire import (
 )
 from local_runtime.engine import Completion, Piece, Sampling, Stop
 from local_runtime.errors import (
-    AdapterInvalid,
-    BadRequest,
     DaemonUnreachable,
     EngineDied,
     NotReady,
-    OutOfMemory,
-    RuntimeFault,
 )
 from local_runtime.hole import Chunk, Hole
+
+__all__ = ["Ask", "AsyncClient", "Client"]
 
 T = TypeVar("T")
 
@@ -57,30 +62,6 @@ HEALTH_SECONDS = 5.0
 ATTEMPTS = 3
 """A daemon may die, and its successor, too."""
 STREAM_END = "[DONE]"
-
-_FAULTS: dict[str, type[RuntimeFault]] = {
-    "adapter_invalid": AdapterInvalid,
-    "not_ready": NotReady,
-    "out_of_memory": OutOfMemory,
-    "engine_died": EngineDied,
-    "internal_error": EngineDied,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """For whom and with what a request is made; everything has a default."""
-
-    adapter: str | None = None
-    """An adapter for this request alone; None: the active one; `base`: none."""
-    strength: float | None = None
-    document: str = ""
-    """A newer request of the same document cancels the older one."""
-    background: bool = False
-    """Run only while no person waits."""
-    deadline_ms: float | None = None
-    """End with what there is after this time."""
-    model: str | None = None
 
 
 class AsyncClient:
@@ -124,7 +105,7 @@ class AsyncClient:
         """
         async with self._starting:
             health = await self._running()
-            if _version_key(health.version) < _version_key(self._version):
+            if version_key(health.version) < version_key(self._version):
                 await self.stop(health.pid)
                 health = await self._running()
             if health.pid != self._pid:
@@ -162,7 +143,7 @@ class AsyncClient:
     async def health(self, wait_seconds: float = 0.0) -> Health:
         """Who serves, and whether the model is ready; waits for that for up to `wait_seconds` (at most 60)."""
         parameters = {"wait": f"{wait_seconds:g}"} if wait_seconds else {}
-        with _transport_faults():
+        with transport_faults():
             # On a connection of its own: one from the pool may lead to a daemon that is gone.
             async with _pool(self._transport) as http:
                 reply = await http.get("/health", params=parameters, timeout=HEALTH_SECONDS + wait_seconds)
@@ -179,10 +160,10 @@ class AsyncClient:
         adapter_id: str | None = None
         n_tokens = 0
         async with aclosing(
-            self._replies(_hole_request(hole, chunks, sampling or Sampling(), ask or Ask(), self.name), ask or Ask())
+            self._replies(hole_request(hole, chunks, sampling or Sampling(), ask or Ask(), self.name), ask or Ask())
         ) as replies:
             async for reply in replies:
-                piece = _piece(reply)
+                piece = piece_of(reply)
                 if piece.token_ids and not n_tokens:
                     first_ms = (loop.time() - began) * 1000
                 n_tokens += len(piece.token_ids)
@@ -200,11 +181,11 @@ class AsyncClient:
 
         The last piece has `stop`; at the deadline, or when a newer request of the document came, it is `Stop.CANCELLED`.
         """
-        request = _hole_request(hole, chunks, sampling or Sampling(), ask or Ask(), self.name)
+        request = hole_request(hole, chunks, sampling or Sampling(), ask or Ask(), self.name)
         stopped = False
         async with aclosing(self._replies(request, ask or Ask())) as replies:
             async for reply in replies:
-                piece = _piece(reply)
+                piece = piece_of(reply)
                 stopped = piece.stop is not None
                 yield piece
         if not stopped:
@@ -215,7 +196,7 @@ class AsyncClient:
     ) -> ScoreReply:
         """Log-probability of `target` as the hole's middle, per token; `end`: of stopping after it, too."""
         ask = ask or Ask()
-        request = ScoreRequest(target=target, end=end, **_place(hole, chunks, ask, self.name))
+        request = ScoreRequest(target=target, end=end, **place(hole, chunks, ask, self.name))
         return await self._call("POST", "/v1/score", request, ScoreReply)
 
     async def models(self) -> list[ModelCard]:
@@ -256,12 +237,12 @@ class AsyncClient:
     ) -> T:
         response = await self._send(method, path, body, retry=retry)
         try:
-            with _transport_faults():
+            with transport_faults():
                 content = await response.aread()
         finally:
             await response.aclose()
         if response.is_error:
-            raise _fault(content, response.status_code)
+            raise fault_of(content, response.status_code)
         return msgspec.json.decode(content, type=kind)
 
     async def _replies(self, request: CompletionRequest, ask: Ask) -> AsyncGenerator[CompletionReply, None]:
@@ -275,11 +256,11 @@ class AsyncClient:
             return
         try:
             if response.is_error:
-                raise _fault(await response.aread(), response.status_code)
+                raise fault_of(await response.aread(), response.status_code)
             lines = response.aiter_lines()
             while True:
                 # The time limit spans the wait alone: across a `yield` it would strike the consumer.
-                with _transport_faults():
+                with transport_faults():
                     async with asyncio.timeout_at(deadline):
                         line = await anext(lines, None)
                 if line is None:
@@ -288,7 +269,7 @@ class AsyncClient:
                 if data == STREAM_END:
                     continue  # read to the end of the body, so that the connection serves the next request too
                 if data.startswith('{"error"'):
-                    raise _fault(data.encode(), 500)
+                    raise fault_of(data.encode(), 500)
                 if data:
                     yield msgspec.json.decode(data, type=CompletionReply)
         except TimeoutError:
@@ -298,7 +279,7 @@ class AsyncClient:
 
     async def _send(self, method: str, path: str, body: msgspec.Struct | None, *, retry: bool = True) -> httpx.Response:
         """Send, and return with the status. A daemon that is gone is started, and asked again."""
-        content = _encode(body)
+        content = encode(body)
         for attempt in range(ATTEMPTS):
             if retry and self._start and not self._checked:
                 await self.ensure_running()
@@ -308,7 +289,7 @@ class AsyncClient:
                 self._checked = False
                 slow = isinstance(lost, httpx.ReadTimeout)
                 if slow or not (retry and self._start) or attempt == ATTEMPTS - 1:
-                    raise _lost(lost) from lost
+                    raise as_fault(lost) from lost
         raise AssertionError("unreachable")
 
 
@@ -384,77 +365,3 @@ def _pool(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
     transport = transport or UnixTransport(str(socket_path()))
     timeout = httpx.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS)
     return httpx.AsyncClient(transport=transport, base_url="http://understudy", timeout=timeout, trust_env=False)
-
-
-def _place(hole: Hole, chunks: Sequence[Chunk], ask: Ask, user: str) -> dict[str, Any]:
-    return {
-        "prompt": hole.prefix,
-        "suffix": hole.suffix,
-        "context": [ContextChunk(chunk.path, chunk.text) for chunk in chunks],
-        "path": hole.path,
-        "language": hole.language,
-        "model": ask.model,
-        "adapter": ask.adapter,
-        "strength": ask.strength,
-        "user": user,
-        "document": ask.document,
-        "priority": "background" if ask.background else "person",
-    }
-
-
-def _hole_request(hole: Hole, chunks: Sequence[Chunk], sampling: Sampling, ask: Ask, user: str) -> CompletionRequest:
-    return CompletionRequest(
-        max_tokens=sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        seed=sampling.seed,
-        stop=list(sampling.stop) or None,
-        speculate=sampling.speculate,
-        logprobs=True,
-        stream=True,
-        **_place(hole, chunks, ask, user),
-    )
-
-
-def _piece(reply: CompletionReply) -> Piece:
-    choice = reply.choices[0]
-    logprobs = tuple(choice.logprobs.token_logprobs) if choice.logprobs else ()
-    return Piece(choice.text, tuple(choice.token_ids), logprobs, Stop(choice.stop_kind) if choice.stop_kind else None)
-
-
-def _encode(body: msgspec.Struct | None) -> bytes | None:
-    try:
-        return None if body is None else msgspec.json.encode(body)
-    except UnicodeEncodeError:
-        raise BadRequest("a text holds a lone surrogate, which UTF-8 cannot carry") from None
-
-
-def _fault(content: bytes, status: int) -> RuntimeFault:
-    """The fault that the daemon named."""
-    try:
-        error = msgspec.json.decode(content, type=ErrorReply).error
-    except msgspec.MsgspecError:
-        return EngineDied(f"the daemon answered with status {status} and no reason")
-    return _FAULTS.get(error.type, BadRequest)(error.message, error.remedy)
-
-
-def _lost(problem: httpx.TransportError) -> RuntimeFault:
-    if isinstance(problem, httpx.ConnectError | httpx.ConnectTimeout):
-        return DaemonUnreachable("the daemon is not running", "understudy runtime start")
-    if isinstance(problem, httpx.TimeoutException):
-        return DaemonUnreachable("the daemon does not answer", "understudy runtime stop --force")
-    return EngineDied("the daemon went away in the middle of an answer", "understudy runtime logs")
-
-
-@contextmanager
-def _transport_faults() -> Iterator[None]:
-    """httpx's errors as faults of ours."""
-    try:
-        yield
-    except httpx.TransportError as problem:
-        raise _lost(problem) from problem
-
-
-def _version_key(version: str) -> tuple[int, ...]:
-    """`0.10.1` after `0.9`; what follows the digits of a part does not count."""
-    return tuple(int(match[0]) if (match := re.match(r"\d+", part)) else 0 for part in version.split("."))

@@ -19,12 +19,13 @@ from typing import Literal
 import msgspec
 import psutil
 
-from local_runtime import __version__, target
+from local_runtime import __version__, bundled, target
 from local_runtime.client import Client
 from local_runtime.compiler.linker import REMEDY as LINKER_REMEDY
 from local_runtime.compiler.linker import find_linker
 from local_runtime.daemon import lock, sockets
 from local_runtime.daemon.options import read_options
+from local_runtime.daemon.serving import has_bundled_model
 from local_runtime.errors import DaemonUnreachable, RuntimeFault
 from local_runtime.library import find_library
 from local_runtime.model import registry
@@ -160,7 +161,9 @@ def settings() -> Iterator[Finding]:
 def models() -> Iterator[Finding]:
     """Every model, whole or not, compiled or not."""
     names = registry.names()
-    if not names:
+    if not names and has_bundled_model():
+        yield Finding("models", "ok", f"{bundled.NAME}, the bundled one, is imported at first use")
+    elif not names:
         yield Finding("models", "bad", "no model has been imported", "understudy model import PATH")
     for name in names:
         try:

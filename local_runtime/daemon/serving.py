@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from local_runtime import bundled
 from local_runtime.daemon.options import RuntimeOptions
 from local_runtime.daemon.prompting import BytePrompting, FimPrompting, Prompting
 from local_runtime.daemon.readiness import Phase, Standing
@@ -65,11 +66,17 @@ def open_engine(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompt
 
 
 def default_model() -> str:
-    """The model to serve when none is named: the one imported last. Raises ModelMissing."""
-    names = registry.names()
-    if not names:
-        raise ModelMissing("no model has been imported", "understudy model import PATH")
-    return max(names, key=lambda name: registry.find(name).stat().st_mtime)
+    """The model to serve when none is named: the one imported last, or the bundled one. Raises ModelMissing."""
+    if names := registry.names():
+        return max(names, key=lambda name: registry.find(name).stat().st_mtime)
+    if has_bundled_model():
+        return bundled.ensure_imported()
+    raise ModelMissing("no model has been imported", "understudy model import PATH")
+
+
+def has_bundled_model() -> bool:
+    """Whether this installation holds the bundled model's weights."""
+    return (bundled.FOLDER / "config.json").exists()
 
 
 def _echo(argument: str, report: Report) -> tuple[Engine, Prompting]:
@@ -96,12 +103,13 @@ def _compiled(name: str | None, report: Report) -> tuple[Engine, Prompting]:
     # An echo daemon needs neither TVM nor numpy's weight formats.
     from local_runtime.compiled.opening import open_engine as open_compiled  # noqa: PLC0415
 
-    name = name or default_model()
-
     def progress(phase: str) -> None:
         loading = phase.startswith("loading")
         report(Standing(Phase.LOADING if loading else Phase.COMPILING, f"{name}: {phase}"))
 
+    if name is None:
+        report(Standing(Phase.LOADING, "looking for a model"))
+        name = default_model()
     report(Standing(Phase.LOADING, f"{name}: looking for its library"))
     engine = open_compiled(name, None, progress)
     assert engine.model.folder is not None

@@ -12,7 +12,8 @@ import httpx
 import pytest
 from daemon_in_process import running
 
-from local_runtime.client import Ask, AsyncClient, Client, _version_key
+from local_runtime.client import Ask, AsyncClient, Client
+from local_runtime.client_messages import version_key
 from local_runtime.echo_engine import EchoEngine, Script
 from local_runtime.engine import Sampling, Stop
 from local_runtime.errors import AdapterInvalid, BadRequest, DaemonUnreachable, EngineDied
@@ -137,9 +138,9 @@ def test_the_waiting_client_has_every_method_of_the_other() -> None:
 
 
 def test_versions_compare_as_numbers() -> None:
-    assert _version_key("0.10.0") > _version_key("0.9.9")
-    assert _version_key("1.0") < _version_key("1.0.1")
-    assert _version_key("1.0rc1") == _version_key("1.0")
+    assert version_key("0.10.0") > version_key("0.9.9")
+    assert version_key("1.0") < version_key("1.0.1")
+    assert version_key("1.0rc1") == version_key("1.0")
 
 
 def test_importing_the_client_is_light() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from local_runtime import doctor
+from local_runtime import bundled, doctor
 from local_runtime.command import understudy
 from local_runtime.daemon import lock, sockets
 from local_runtime.doctor import Finding
@@ -26,12 +26,25 @@ def bad(found: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in found if finding.state == "bad"]
 
 
+@pytest.fixture
+def no_bundled_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
+
+
+@pytest.mark.usefixtures("no_bundled_model")
 def test_a_fresh_home_lacks_a_model_and_nothing_else() -> None:
     [finding] = bad(doctor.findings())
     assert finding.remedy == "understudy model import PATH"
     assert not places().data.exists()  # it looks and changes nothing
 
 
+def test_the_bundled_model_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    assert bad(doctor.findings()) == []
+
+
+@pytest.mark.usefixtures("no_bundled_model")
 def test_every_bad_finding_has_a_remedy_and_the_exit_status_tells() -> None:
     done = CliRunner().invoke(understudy, ["doctor", "--json"])
     found = json.loads(done.stdout)

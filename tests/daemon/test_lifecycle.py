@@ -212,8 +212,8 @@ def test_a_port_that_is_taken_is_told_to_the_starter() -> None:
     taken.close()
 
 
-def test_without_a_model_the_daemon_says_so() -> None:
-    with Client() as client, pytest.raises(NotReady, match="no model has been imported"):
+def test_without_its_model_the_daemon_says_so() -> None:
+    with Client(overrides={"model": "gone"}) as client, pytest.raises(NotReady, match="no model gone"):
         client.wait_ready()
 
 
