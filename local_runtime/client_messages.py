@@ -30,6 +30,7 @@ _FAULTS: dict[str, type[RuntimeFault]] = {
     "out_of_memory": OutOfMemory,
     "engine_died": EngineDied,
     "internal_error": EngineDied,
+    "runtime_fault": RuntimeFault,
 }
 
 
