@@ -58,10 +58,7 @@ class Surroundings:
         root = self._root(document.path)
         if root is None:
             return
-        self._changed.add(document.uri)
-        self._visit(document, 0)
-        self._learn_imports(root, document)
-        if (
+        if (  # first of all: whether there is an index is decided when the workspace is made
             self.settings.context_search
             and self._documents.folder_of(document.path or root) == root
             and root not in self._indexing

@@ -21,9 +21,6 @@ _PYTHON_HEADER = re.compile(
 )
 _WORD_OPENER = re.compile(r"\b(?:do|then|else|begin|repeat)$|\bfunction\b.*\)$|^\s*(?:def|class|module)\b[^;]*$")
 _WORD_BLOCKS = frozenset({"lua", "ruby", "shellscript", "elixir", "julia"})
-_NO_BLOCK = frozenset(
-    {"object", "object_pattern", "dictionary", "set", "named_imports", "export_clause", "template_substitution"}
-)
 _VALUE_BEFORE_BRACE = re.compile(r"(?:[=(,:\[?]|\breturn|\bimport|\bexport|\$)\s*\{$")
 
 
@@ -69,8 +66,6 @@ def _opens(language: str, line: str, node: Node | None) -> bool:
             ) and node.parent.type.endswith(("_statement", "_clause", "_definition"))
         return bool(_PYTHON_HEADER.match(line)) and not brackets(line, language).unclosed
     if line.endswith("{"):
-        if node is not None and node.parent is not None and node.parent.type != "ERROR":
-            return node.parent.type not in _NO_BLOCK
         return not _VALUE_BEFORE_BRACE.search(line)
     return language in _WORD_BLOCKS and bool(_WORD_OPENER.search(line))
 

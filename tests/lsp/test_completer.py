@@ -46,6 +46,7 @@ class Stream:
                 if piece.stop:
                     return
         finally:
+            await asyncio.sleep(0)  # closing a connection takes a turn of the loop
             self.closed.set()
 
 
@@ -205,6 +206,19 @@ async def test_a_stream_stops_as_soon_as_it_cannot_lead_to_the_cursor_any_more()
     stream = await desk.runtime.asked(0)
     desk.typed("x = q|")
     stream.say("compute")
+    async with asyncio.timeout(5):
+        await stream.closed.wait()
+
+
+async def test_cancelling_twice_still_closes_the_stream() -> None:
+    desk = Desk()
+    desk.ask("x = |")
+    stream = await desk.runtime.asked(0)
+    generation = desk.completer._desks["file:///w/a.py"].running
+    assert generation is not None
+    generation.cancel()
+    await asyncio.sleep(0)
+    generation.cancel()
     async with asyncio.timeout(5):
         await stream.closed.wait()
 
