@@ -59,7 +59,7 @@ class Server(LanguageServer):
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Into the log: nobody who types wants to be told of each malformed message."""
-        log.error("%s", error)
+        log.error("a message could not be handled: %s", type(error).__name__)
 
     def configure(self, settings: Settings, problems: Sequence[Problem]) -> None:
         """Take over settings, and say what could not be taken."""
@@ -103,6 +103,7 @@ class Server(LanguageServer):
 def serve(client: str, log_level: str) -> None:
     """Speak on standard input and output until the editor goes."""
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pygls").setLevel(logging.CRITICAL + 1)  # it logs parameters, and with them the user's text
     with suppress(KeyboardInterrupt, BrokenPipeError):
         asyncio.run(_serve(Server(client)))
 

@@ -41,8 +41,8 @@ async def read_messages(reader: asyncio.StreamReader, receiver: Receiver) -> Non
             message = _decoded(body)
             if isinstance(message, dict) and "jsonrpc" in message:
                 receiver.receive(message)
-        except Exception:  # whatever one message does, the next one is answered
-            log.exception("a message could not be handled")
+        except Exception as problem:  # whatever one message does, the next one is answered
+            log.error("a message could not be handled: %s", type(problem).__name__)  # its text may hold the user's
 
 
 def _decoded(body: bytes) -> Any:

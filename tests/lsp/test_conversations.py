@@ -284,11 +284,19 @@ async def test_malformed_messages_are_answered_or_ignored(daemon: EchoDaemon, wo
         assert "error" in await editor.request("textDocument/inlineCompletion", None)
         assert "error" in await editor.request("no/such/method", {})
         assert "error" in await editor.request("workspace/executeCommand", {"command": "no.such.command"})
+        for params in (
+            {"textDocument": 7, "contentChanges": [{"text": "SECRET"}]},
+            {"contentChanges": "SECRET"},
+            ["SECRET"],
+        ):
+            editor.notify("textDocument/didChange", params)
+            assert "error" in await editor.request("textDocument/inlineCompletion", params)
         nested = {"command": "understudy.why", "arguments": [{"jsonrpc": "2.0", "id": 1, "method": "shutdown"}]}
         assert (await editor.request("workspace/executeCommand", nested))["result"]["ok"] is False
         uri = editor.open("a.py", "x = \n")
         await editor.ready()
         assert await editor.text(uri, 0, 4) == "compute(a, b)"
+    assert b"SECRET" not in editor.errors, "what users write is not logged"
 
 
 async def test_forgetting_a_file(daemon: EchoDaemon, workspace: Path) -> None:
