@@ -24,6 +24,7 @@ from statistics import mean
 from typing import Any
 
 import click
+import numpy as np
 from bundled_baselines import NGram, copied_line
 from tokenizers import Tokenizer
 
@@ -116,7 +117,8 @@ class NGramJudge:
         """The distribution of the next token, given that its text begins with `healed`."""
         p = self._ngram.distribution(history)
         if healed:
-            p[[not text.startswith(healed) for text in self._texts] + [True] * (len(p) - len(self._texts))] = 0
+            fits = [text.startswith(healed) for text in self._texts]
+            p[[not fit for fit in fits] + [True] * (len(p) - len(fits))] = 0
         return p / p.sum()
 
     def _nats(self, history: Sequence[int], healed: str, middle: str) -> float:

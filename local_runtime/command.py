@@ -35,7 +35,9 @@ class Dispatcher(click.Group):
         return command if isinstance(command, click.Command) else None
 
 
-@click.group(cls=Dispatcher, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Dispatcher, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="understudy")
 def understudy() -> None:
     """Inline code completion that runs on this machine alone, and learns your code at night."""

@@ -23,10 +23,12 @@ class Places:
 
     @property
     def models(self) -> Path:
+        """Model folders, one per name."""
         return self.data / "models"
 
     @property
     def adapters(self) -> Path:
+        """Personal adapters, one folder each."""
         return self.data / "adapters"
 
     @property
@@ -41,6 +43,7 @@ class Places:
 
     @property
     def config_file(self) -> Path:
+        """The user's settings."""
         return self.config / "config.toml"
 
 

@@ -127,11 +127,10 @@ def _detectors() -> tuple[list[Any], list[Any], list[Any]]:
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class  # noqa: PLC0415  80 ms
     from detect_secrets.filters import heuristic  # noqa: PLC0415
 
-    classes: list[Any] = [
-        c for c in get_mapping_from_secret_type_to_class().values() if c.__name__ != "IPPublicDetector"
-    ]
-    keyword = [c() for c in classes if c.__name__ == "KeywordDetector"]
-    others = [c() for c in classes if c.__name__ != "KeywordDetector"]
+    detectors: dict[str, Any] = {kind.__name__: kind for kind in get_mapping_from_secret_type_to_class().values()}
+    detectors.pop("IPPublicDetector", None)
+    keyword = [detectors.pop("KeywordDetector")()]
+    others = [kind() for kind in detectors.values()]
     harmless = [
         lambda secret, line, detector: heuristic.is_sequential_string(secret),
         lambda secret, line, detector: heuristic.is_potential_uuid(secret),
