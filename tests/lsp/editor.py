@@ -34,6 +34,7 @@ class Editor:
         self.options = options
         self.capabilities = capabilities or CAPABILITIES
         self.environment = environment or {}
+        self.log_level = "warning"
         self.initialized: Message = {}
         self.notifications: list[Message] = []
         self.requests: list[Message] = []
@@ -62,7 +63,14 @@ class Editor:
     async def start(self) -> None:
         """Start the process, and say nothing yet."""
         self.process = await asyncio.create_subprocess_exec(
-            *COMMAND, stdin=-1, stdout=-1, stderr=-1, env=os.environ | self.environment, limit=1 << 26
+            *COMMAND,
+            "--log-level",
+            self.log_level,
+            stdin=-1,
+            stdout=-1,
+            stderr=-1,
+            env=os.environ | self.environment,
+            limit=1 << 26,
         )
         self._reading = [asyncio.create_task(self._read()), asyncio.create_task(self._read_errors())]
 

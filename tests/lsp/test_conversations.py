@@ -269,7 +269,9 @@ async def test_strange_documents(daemon: EchoDaemon, workspace: Path) -> None:
 
 
 async def test_malformed_messages_are_answered_or_ignored(daemon: EchoDaemon, workspace: Path) -> None:
-    async with Editor(workspace) as editor:
+    editor = Editor(workspace)
+    editor.log_level = "debug"
+    async with editor:
         for body in (
             b"not json",
             b"[]",
@@ -293,10 +295,11 @@ async def test_malformed_messages_are_answered_or_ignored(daemon: EchoDaemon, wo
             assert "error" in await editor.request("textDocument/inlineCompletion", params)
         nested = {"command": "understudy.why", "arguments": [{"jsonrpc": "2.0", "id": 1, "method": "shutdown"}]}
         assert (await editor.request("workspace/executeCommand", nested))["result"]["ok"] is False
-        uri = editor.open("a.py", "x = \n")
+        uri = editor.open("a.py", "x = SECRET\ny = \n")
         await editor.ready()
-        assert await editor.text(uri, 0, 4) == "compute(a, b)"
-    assert b"SECRET" not in editor.errors, "what users write is not logged"
+        assert await editor.text(uri, 1, 4) == "compute(a, b)"
+    assert b"SECRET" not in editor.errors, "what users write is not logged, nor what is suggested to them"
+    assert b"compute(a" not in editor.errors
 
 
 async def test_forgetting_a_file(daemon: EchoDaemon, workspace: Path) -> None:
