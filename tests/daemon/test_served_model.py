@@ -31,9 +31,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         name = import_model(write_folder(tmp_path_factory.mktemp("source")), QUANTIZATIONS["q8f16_g32"], "tiny")
         write_adapter(ModelFolder.open(name))
         with Client("test") as client:
-            client.wait_ready()
-            yield client
-            client.stop()
+            try:
+                client.wait_ready()
+                yield client
+            finally:
+                client.stop()
 
 
 @pytest.fixture(autouse=True)
