@@ -1,7 +1,8 @@
 """Feeds the ground floor's context with what the editor shows and does, and asks it at a keystroke.
 
 All of it lives on one thread of its own, since it reads files and a database; the event loop only waits for an answer, and not
-longer than it was told. Too late, the pieces chosen last time serve again: the prompt, and so the KV cache, stays as it was.
+longer than it was told. Pieces are chosen once per line: while a line is typed its prompt, and so the KV cache, stays as it
+was, and nobody waits. Too late, the pieces of the line before serve again.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Surroundings:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="context")
         self._workspaces: dict[tuple[Path, frozenset[Kind]], _Workspace] = {}
         self._chosen: dict[str, tuple[Chunk, ...]] = {}
+        self._chosen_for: dict[str, tuple[int, frozenset[Kind]]] = {}
         self._changed: set[str] = set()
         self._lines: dict[str, int] = {}
         self._indexing: dict[Path, asyncio.Task[None]] = {}
@@ -85,6 +87,7 @@ class Surroundings:
     def closed(self, document: Document) -> None:
         """A document was closed."""
         self._chosen.pop(document.uri, None)
+        self._chosen_for.pop(document.uri, None)
         self._changed.discard(document.uri)
         root = self._root(document.path)
         if root is not None:
@@ -94,21 +97,25 @@ class Surroundings:
     def forget(self, document: Document) -> None:
         """Nothing of this file is shown to the model again."""
         self._chosen.clear()
+        self._chosen_for.clear()
         root = self._root(document.path)
         if root is not None:
             path = shown_path(self._documents, document)
             self._tell(root, lambda workspace: workspace.context.forget(path))
 
     async def related(self, request: Request, deadline_ms: float) -> tuple[Chunk, ...]:
-        """Related pieces for a place; those chosen last, if new ones cannot be had in time."""
+        """Related pieces for a place: those of its line; those chosen last, if new ones cannot be had in time."""
         loop = asyncio.get_running_loop()
         self._last_asked = loop.time()
         uri, root = request.cursor.uri, self._root(request.path)
-        if root is None or not self._kinds():
+        occasion = (request.cursor.position.line, self._kinds())
+        if root is None or not occasion[1]:
             return ()
+        if self._chosen_for.get(uri) == occasion:
+            return self._chosen[uri]
         self._hand_over(except_for=uri)
         asked = loop.run_in_executor(self._thread, self._choose, root, request.cursor.hole)
-        asked.add_done_callback(lambda answer: self._keep(uri, answer))
+        asked.add_done_callback(lambda answer: self._keep(uri, occasion, answer))
         try:
             await asyncio.wait_for(asyncio.shield(asked), deadline_ms / 1000)
         except TimeoutError:
@@ -119,6 +126,7 @@ class Surroundings:
 
     def forget_rules(self) -> None:
         """A rule file has changed."""
+        self._chosen_for.clear()
         self._thread.submit(self._workspaces.clear)
 
     def close(self) -> None:
@@ -127,9 +135,10 @@ class Surroundings:
             task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _keep(self, uri: str, answer: asyncio.Future[tuple[Chunk, ...]]) -> None:
+    def _keep(self, uri: str, occasion: tuple[int, frozenset[Kind]], answer: asyncio.Future[tuple[Chunk, ...]]) -> None:
         if not answer.cancelled() and answer.exception() is None and self._documents.get(uri) is not None:
             self._chosen[uri] = answer.result()
+            self._chosen_for[uri] = occasion
 
     def _choose(self, root: Path, hole: Hole) -> tuple[Chunk, ...]:
         return self._workspace(root).context.related(hole).chunks

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lsp_server.answer import Request
 from lsp_server.cursor import cursor_at
-from lsp_server.documents import Document, Documents, Position
+from lsp_server.documents import Change, Document, Documents, Encoding, Position
 from lsp_server.files import Files
 from lsp_server.settings import Settings
 from lsp_server.surroundings import Surroundings
@@ -31,6 +31,7 @@ class Window:
         return document
 
     async def related(self, document: Document, deadline_ms: float = 5_000) -> list[str]:
+        """For the end of the document."""
         end = Position(len(document.lines) - 1, len(document.lines[-1]))
         request = Request(cursor_at(self.documents, document, end), document.path, self.documents.folders[0], False)
         return [chunk.path for chunk in await self.surroundings.related(request, deadline_ms)]
@@ -67,7 +68,21 @@ async def test_too_late_means_what_was_chosen_last(workspace: Path) -> None:
     assert await window.related(document, deadline_ms=0) == []
     first = await window.related(document)
     assert first == ["geometry.py"]
+    document.apply(Change("\n    return "), Encoding.UTF16)
     assert await window.related(document, deadline_ms=0) == first
+    window.surroundings.close()
+
+
+async def test_pieces_stay_while_a_line_is_typed(workspace: Path) -> None:
+    window = Window(workspace, replace(Settings(), context_search=False, context_recent=False))
+    window.open("geometry.py", NEIGHBOUR)
+    document = window.open("a.py", ASKS)
+    assert await window.related(document) == ["geometry.py"]
+    window.open("other.py", NEIGHBOUR.replace("abs", "-abs") + "measure_distance(origin, target)\n")
+    assert await window.related(document) == ["geometry.py"]
+    end = Position(len(document.lines) - 1, len(document.lines[-1]))
+    document.apply(Change("1)\n    return measure_distance(", end, end), Encoding.UTF16)
+    assert "other.py" in await window.related(document)
     window.surroundings.close()
 
 
@@ -80,6 +95,7 @@ async def test_the_workspace_is_searched_while_the_user_pauses(workspace: Path) 
     async with asyncio.timeout(20):
         while await window.related(document) != ["geometry.py"]:
             window.surroundings._last_asked = 0.0
+            window.surroundings._chosen_for.clear()
             await asyncio.sleep(0.01)
     window.surroundings.close()
 
