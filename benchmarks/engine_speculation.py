@@ -74,6 +74,7 @@ def forced(
         lookup = PromptLookup((*prompt, target[0]), acceptance) if acceptance else None
         done, n_forwards = 1, 0
         while done < len(target):
+            step = time.perf_counter()
             draft = lookup.draft(min(MAX_DRAFT, len(target) - done - 1)) if lookup else Draft()
             engine._forward(sequence, (target[done - 1], *draft.token_ids), bound, 0.0, every_row=True)
             n_forwards += 1
@@ -84,6 +85,8 @@ def forced(
                 lookup.extend(target[done : done + n_right + 1])
             done += n_right + 1
             engine._sequences.rewind(sequence, len(prompt) + done - 1)
+            if acceptance:
+                acceptance.pace.learn(len(draft.token_ids), time.perf_counter() - step)
         return time.perf_counter() - began, n_forwards
 
 

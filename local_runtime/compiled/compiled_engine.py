@@ -5,6 +5,7 @@ Between two `next` calls at most one forward runs; a stream that is closed leave
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -63,13 +64,16 @@ class CompiledEngine:
                     break
                 yield Piece()
             generation = Generation(prompt, sampling, self.model.context_tokens, self._vocabulary, self.acceptance)
-            draft = Draft()
+            draft, began = Draft(), 0.0
             while True:
                 piece = generation.take(rows, draft)
                 self._sequences.rewind(sequence, generation.n_computed)
+                if began:
+                    self.acceptance.pace.learn(len(draft.token_ids), time.perf_counter() - began)
                 yield piece
                 if piece.stop is not None:
                     return
+                began = time.perf_counter()
                 draft = generation.draft(MAX_DRAFT)
                 ids = (generation.token_ids[-1], *draft.token_ids)
                 rows = self._forward(sequence, ids, bound, strength, every_row=True)

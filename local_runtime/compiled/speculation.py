@@ -23,19 +23,33 @@ class Draft:
     match: int = 0
 
 
+class Pace:
+    """How long a step with so many drafted tokens takes, in plain steps. Learnt while it runs: it depends on the model."""
+
+    def __init__(self) -> None:
+        self._seconds = [0.0] * (MAX_DRAFT + 1)
+
+    def learn(self, n_drafted: int, seconds: float) -> None:
+        """One step took so long; a spike counts as twice the usual."""
+        known = self._seconds[n_drafted]
+        self._seconds[n_drafted] = known + 0.2 * (min(seconds, 2 * known) - known) if known else seconds
+
+    def cost(self, n_drafted: int) -> float:
+        """Time of a step; as measured for a model of 46M until it is known better."""
+        plain, drafted = self._seconds[0], self._seconds[n_drafted]
+        return drafted / plain if plain and drafted else 1.1 + 0.1 * n_drafted
+
+
 class Acceptance:
     """How often drafted tokens were right, by the length of the match they came from. Lives as long as the engine."""
 
-    def __init__(self, verify_cost: float = 0.1, token_cost: float = 0.1) -> None:
-        self._verify_cost = verify_cost
-        """Time of a verification beyond that of a decode, in decodes (`benchmarks/engine_speculation.py` measures both)."""
-        self._token_cost = token_cost
-        """Time of each drafted token, in decodes."""
+    def __init__(self) -> None:
+        self.pace = Pace()
         self._right = [0.0] * (MAX_MATCH + 1)
         self._drafted = [0.0] * (MAX_MATCH + 1)
 
     def draft_length(self, match: int) -> int:
-        """The length with the most expected tokens per time: (1 + p + … + p^k) / (1 + verify_cost + token_cost · k).
+        """The length with the most expected tokens per time: (1 + p + … + p^k) / cost(k).
 
         Old news fades each time it is asked for, so what never pays is tried again now and then.
         """
@@ -45,7 +59,7 @@ class Acceptance:
         best, best_rate, expected = 0, 1.0, 1.0
         for k in range(1, MAX_DRAFT + 1):
             expected += p**k
-            rate = expected / (1 + self._verify_cost + self._token_cost * k)
+            rate = expected / self.pace.cost(k)
             if rate > best_rate:
                 best, best_rate = k, rate
         return best

@@ -120,6 +120,16 @@ def test_drafts_grow_with_success_and_stop_with_failure() -> None:
     assert max(failing.draft_length(4) for _ in range(600)) > 0  # tried again after a while
 
 
+def test_drafts_shrink_where_a_verification_is_dear() -> None:
+    acceptance = Acceptance()
+    assert acceptance.draft_length(8) > 0
+    for _ in range(20):
+        acceptance.pace.learn(0, 0.001)
+        for n in range(1, MAX_DRAFT + 1):
+            acceptance.pace.learn(n, 0.002 * n)
+    assert acceptance.draft_length(8) == 0
+
+
 SCALINGS = [
     (RopeScaling(), {"rope_type": "default"}),
     (RopeScaling("linear", 4.0), {"rope_type": "linear", "factor": 4.0}),
