@@ -55,6 +55,15 @@ def test_a_resumed_run_is_bit_equal(maker: SampleMaker, tmp_path: Path) -> None:
         np.testing.assert_array_equal(value, weights(second)[name], err_msg=name)
 
 
+def test_prefetching_processes_change_nothing(maker: SampleMaker) -> None:
+    """What a machine with a GPU does."""
+    alone, helped = Run.begin(STANDING), Run.begin(STANDING)
+    losses = [step.loss for step in train(alone, maker, 3)]
+    steps = helped.steps(maker, MICRO_TOKENS, n_workers=2)
+    assert [step.loss for step in islice(steps, 3)] == losses
+    steps.close()  # type: ignore[attr-defined]
+
+
 def test_a_forgotten_optimiser_would_be_seen(maker: SampleMaker, tmp_path: Path) -> None:
     """The test above can fail: the same without the optimiser's state differs."""
     run = Run.begin(STANDING)

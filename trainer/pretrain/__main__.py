@@ -99,7 +99,7 @@ def tokenizer(shape: str, work: Path) -> None:
 @click.option(
     "--minutes", type=float, default=60, show_default=True, help="All of the time, the cool-down at its end included."
 )
-@click.option("--cool-down-now", is_flag=True, help="Spend all of --minutes on the cool-down.")
+@click.option("--cool-down-steps", type=int, help="Begin the cool-down now, over so many steps.")
 @click.option("--seed", type=int, default=20, show_default=True)
 @click.option("--samples-per-step", type=int, help="From here on; a fresh run has 16 unless told otherwise.")
 @click.option("--threads", type=int, default=0, help="0: PyTorch decides.")

@@ -32,7 +32,8 @@ class Sitting:
 
     minutes: float
     """All of the time, the cool-down at its end included."""
-    cool_down_now: bool = False
+    cool_down_steps: int | None = None
+    """Begin the cool-down at once, over so many steps, however long they take."""
     seed: int = 20
     """Of a fresh run; a resumed one keeps its own."""
     samples_per_step: int | None = None
@@ -61,9 +62,10 @@ def train_here(work: Path, shape: str, asked: Sitting) -> None:
     judge = SampleMaker(fim, [d for d in documents if d.role == "general"], 1)
     micro_tokens = MICRO_TOKENS[device]
     held_out = pad_together([judge.sample(n) for n in range(HELD_OUT_SAMPLES)], micro_tokens, fim.end_id)
-    if asked.cool_down_now:
-        speed = run.standing.step / max(run.standing.seconds, 1e-9)
-        run.cool_down(max(int(speed * asked.minutes * 60), 1))
+    if asked.cool_down_steps:
+        run.save(folder)
+        checkpoint.keep_stable(folder)
+        run.cool_down(asked.cool_down_steps)
     _forget_after(folder / LOG, run.standing.step)
     n_parameters = sum(w.numel() for w in run.model.parameters())
     print(
