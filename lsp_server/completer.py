@@ -34,6 +34,8 @@ from .switches import Switches
 
 BLOCK_PATIENCE_MS = 180.0
 """After this, the whole lines of a block that is still being written are shown."""
+PAUSE_MS = 200.0
+"""Nobody reads and accepts a suggestion faster; whoever types on in that time needs the machine for something else."""
 ALTERNATIVE_TEMPERATURE = 0.8
 N_LINES_OF_HABIT = 100
 MAX_ATTEMPTS = 3
@@ -122,7 +124,7 @@ class Completer:
         """A suggestion was accepted, and the cursor stands behind it: have the next one written."""
         desk = self._desks.setdefault(request.cursor.uri, _Desk())
         if self.cache.get(request.cursor, self._runtime.voice) is None and not self._joinable(desk, request.cursor):
-            self._prepare(desk, request)
+            self._prepare(desk, request, after_ms=0)
 
     def closed(self, uri: str) -> None:
         """The document is gone."""
@@ -274,17 +276,18 @@ class Completer:
                 return generation
         return None
 
-    def _prepare(self, desk: _Desk, request: Request) -> None:
-        """Have what comes at a later place said before it is asked for, once the machine has nothing better to do."""
+    def _prepare(self, desk: _Desk, request: Request, after_ms: float = PAUSE_MS) -> None:
+        """Have what comes at a later place said before it is asked for, once the user pauses to look."""
         if not self.settings.prefetch or self._runtime.missing() is not None:
             return
         if desk.ahead is not None and not desk.ahead.done and desk.ahead.typed_to(request.cursor) is not None:
             return
         self._stop(desk, ahead=True)
-        desk.preparing = asyncio.get_running_loop().create_task(self._run_ahead(desk, request))
+        desk.preparing = asyncio.get_running_loop().create_task(self._run_ahead(desk, request, after_ms))
 
-    async def _run_ahead(self, desk: _Desk, request: Request) -> None:
+    async def _run_ahead(self, desk: _Desk, request: Request, after_ms: float) -> None:
         loop = asyncio.get_running_loop()
+        await asyncio.sleep(after_ms / 1000)
         for _ in range(2):
             if self.cache.get(request.cursor, self._runtime.voice) is None:
                 if desk.running is not None:

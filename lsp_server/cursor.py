@@ -13,8 +13,8 @@ from local_runtime.hole import Hole
 
 from .documents import Document, Documents, Position
 
-PREFIX_CHARS = 24_000
-SUFFIX_CHARS = 8_000
+PREFIX_CHARS = 12_000
+SUFFIX_CHARS = 6_000
 STEP_LINES = 32
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
