@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float32]
 ADAPTER_LIMIT = 127
 ALIGNMENT = 64
 MOST_RANK_BLOCKS = 4
+"""Kernels have room for so many blocks of 16 ranks: `Layout.max_rank`."""
 
 
 def pack_words(q_weight: npt.NDArray[np.uint32], layout: Layout, parts: Sequence[int]) -> npt.NDArray[np.int32]:

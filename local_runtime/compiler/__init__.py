@@ -4,6 +4,7 @@ Runs in a process of its own (`python -m local_runtime.compiler`), started by `l
 text never pays for the compiler. Knows nothing of weights: they come at run time, packed as `library.json` says.
 
 One module per kind of kernel: `activations` (norm, SwiGLU, quantisation), `matmul`, `linear` (both together, with the
-adapter), `embedding`, `attention`, `logits`; `vectors` and `isa` are the arithmetic below them, `layout` the shapes that
-they share, `decoder` the graph above, `build` and `assembly` what becomes of it.
+adapter), `embedding`, `attention`, `logits`; `forward` puts them together as one function. `vectors` and `isa` are the
+arithmetic below them, `layout` and `projection` the shapes that they share, `plan` a decoder in these terms, `build` and
+`assembly` what becomes of it; `linker` and `macros` stand beside.
 """

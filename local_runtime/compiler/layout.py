@@ -9,7 +9,8 @@ A linear's weight `[N, K]` is cut in blocks of 32 outputs and groups of 32 input
 
 Bytes hold `q + weight_offset` (x86's dot product wants one unsigned side), nibbles `q + 8`. Scales lie as
 `[N/32, K/32, 32]`. An adapter's A `[rank, K]` and B `[N, rank]` lie the same way, with blocks of 16 ranks as outputs of
-A and groups of 16 ranks as inputs of B; in a library of integers both are int8 with a scale per group.
+A and groups of 16 ranks as inputs of B, the blocks of ranks outermost: `[rank/16, parts, K/32, words, 16]` and
+`[rank/16, N/32, words, 32]`. In a library of integers both are int8 with a float32 scale per group.
 """
 
 from __future__ import annotations
