@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from running import Compile
 
 from local_runtime.library import Library, ensure_library, runtime_environment
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.target import Isa, cpu_features, cpu_target
-
-Compile = Callable[..., Library]
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ import tvm_ffi
 from local_runtime.compiled import packing
 from local_runtime.library import Library, Parameter
 from local_runtime.model.quantization import GROUP_SIZE, Quantization
+
+Compile = Callable[..., Library]
+"""A fixture: config, quantisation and instruction set to a library."""
 
 
 @cache

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference
 import running
-from conftest import Compile
+from running import Compile
 
 from local_runtime.errors import BuildFailed
 from local_runtime.model.decoder_config import DecoderConfig

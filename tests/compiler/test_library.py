@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Compile
+from running import Compile
 
 from local_runtime import library
 from local_runtime.compiler.linker import find_linker
