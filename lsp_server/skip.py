@@ -67,7 +67,7 @@ _SENTENCES = {
     Skip.STALE: "The document changed while the answer was being written.",
     Skip.DEADLINE: "The model had nothing worth showing by the deadline.",
     Skip.NO_RUNTIME: "The runtime does not answer; `understudy doctor` says why.",
-    Skip.NO_MODEL: "There is no model yet; `understudy model import` brings one.",
+    Skip.NO_MODEL: "The runtime has no model that works; `understudy doctor` says why, and what to type.",
     Skip.LOADING: "The model is being loaded or compiled.",
     Skip.RUNTIME_DIED: "The runtime went away in the middle of an answer; the next request starts it again.",
     Skip.REFUSED: "The runtime refused the request; `understudy runtime logs` says why.",

@@ -38,6 +38,12 @@ class CompiledEngine:
         self._vocabulary = vocabulary
 
     @property
+    def kv_pages(self) -> tuple[int, int]:
+        """Pages of the KV cache in use, and all there are."""
+        pages = self._runtime.pages
+        return pages.n_pages - pages.n_free, pages.n_pages
+
+    @property
     def forwards(self) -> int:
         """How many forwards have run."""
         return self._runtime.forwards

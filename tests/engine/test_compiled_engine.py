@@ -106,6 +106,14 @@ def test_a_typed_line_computes_one_token_a_key(engine: CompiledEngine) -> None:
         assert engine.forwards == before + 1
 
 
+def test_the_cache_tells_how_full_it_is(engine: CompiledEngine) -> None:
+    """What `/metrics` shows: a prompt of 100 tokens takes four pages of 32."""
+    engine._sequences.clear()
+    assert engine.kv_pages[0] == 0
+    list(engine.stream(Prompt(IDS[:100]), Sampling(max_tokens=1)))
+    assert engine.kv_pages == (4, engine.kv_pages[1])
+
+
 def test_a_cancelled_prefill_is_not_lost(engine: CompiledEngine) -> None:
     engine._sequences.clear()
     stream = engine.stream(Prompt(IDS), Sampling(max_tokens=4))
