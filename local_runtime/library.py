@@ -50,6 +50,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -268,8 +269,9 @@ def _compile(request: BuildRequest, unfinished: Path, progress: Callable[[str], 
         )
     assert process.stdin is not None and process.stdout is not None
     try:
-        process.stdin.write(msgspec.json.encode(request) + b"\n")
-        process.stdin.flush()
+        with suppress(BrokenPipeError):  # it died at once: its log says why
+            process.stdin.write(msgspec.json.encode(request) + b"\n")
+            process.stdin.flush()
         for line in process.stdout:
             message = msgspec.json.decode(line, type=BuildMessage)
             if message.phase:
@@ -283,7 +285,8 @@ def _compile(request: BuildRequest, unfinished: Path, progress: Callable[[str], 
         raise BuildFailed(f"the compiler ended with status {process.returncode}: {' '.join(words) or 'no message'}")
     finally:
         process.kill()
-        process.stdin.close()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
         process.stdout.close()
         process.wait()
 
