@@ -33,8 +33,11 @@ check: $(VENV)/dev ## lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-quick: $(VENV)/dev ## tests that start no process of their own
-	$(BIN)/pytest -q -m 'not e2e'
+# One pytest per area, the cheap ones first: a failure shows early, and torch and the compiler share no process with the rest.
+AREAS := tests/test_house.py tests/fim tests/context tests/lsp tests/model tests/daemon tests/engine tests/compiler tests/bundled
+
+quick: $(VENV)/dev ## tests that need no process of the product's
+	@set -e; for area in $(AREAS); do echo "$$area"; $(BIN)/pytest -q -m 'not e2e' $$area; done
 
 e2e: $(VENV)/dev ## tests of real processes: daemon, language server
 	$(BIN)/pytest -q -m e2e

@@ -59,6 +59,13 @@ def test_readme_make_targets_and_scripts_exist() -> None:
         assert (ROOT / script).is_file(), f"the README names {script}"
 
 
+def test_make_runs_every_area() -> None:
+    areas = re.search(r"^AREAS := (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    tested = {str(Path(path).parent) for path in _tracked("tests/*/test_*.py")} | set(_tracked("tests/test_*.py"))
+    assert areas is not None
+    assert set(areas[1].split()) == tested
+
+
 def test_code_map_is_current() -> None:
     """Every module is in the code map, in its own words."""
     assert code_map.MAP.read_text() == code_map.code_map(), "python tests/code_map.py"
