@@ -28,10 +28,11 @@ def _what(training: dict[str, Any], config: dict[str, Any], quality: dict[str, A
     return [
         "# The bundled model",
         "",
-        f"A fill-in-the-middle code model of {training['n_parameters'] / 1e6:.1f} million parameters, trained from scratch for this project. "
-        "It is here so that a fresh machine shows completions without a download, and as the base on which personal training is "
-        "tested. It is small: it closes brackets, repeats names that stand nearby and continues patterns. Import a larger model "
-        "for real work.",
+        f"A fill-in-the-middle code model of {training['n_parameters'] / 1e6:.1f} million parameters, trained from scratch for "
+        f"this project on {training['n_tokens'] / 1e6:.1f} million tokens ({training['n_tokens'] / training['n_parameters']:.1f} for each "
+        "parameter; about 20 are usual). It is here so that a fresh machine runs the whole way without a download, and as the "
+        "base on which personal training is tested. Read its figures below before you expect help of it, and import a larger "
+        "model for real work.",
         "",
         f"- Shape: Llama; {config['num_hidden_layers']} layers, hidden {config['hidden_size']}, inner {config['intermediate_size']}, "
         f"{config['num_attention_heads']} heads and {config['num_key_value_heads']} for keys and values, {config['head_dim']} wide; tied "
@@ -121,8 +122,8 @@ def _rebuild(training: dict[str, Any], compute: str) -> list[str]:
         "",
         "## Limits",
         "",
-        "Far too few tokens for its size: it was still learning fast when it had to stop. It knows no API by heart, and its longer "
-        "completions drift. Other languages than Python, TypeScript and JavaScript were never seen.",
+        "It was still learning fast when it had to stop: compare its tokens with its parameters. It knows no API by heart, and "
+        "its longer completions drift. Other languages than Python, TypeScript and JavaScript were never seen.",
         "",
         "## Make it anew, or larger",
         "",

@@ -23,6 +23,7 @@ def export(run: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.detach().to(torch.bfloat16).contiguous() for name, weight in model.named_parameters()}
     save_file(weights, out / "model.safetensors", {"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)
     end_id = load_tokenizer(run / "tokenizer.json").token_to_id(END)
     (out / "config.json").write_text(json.dumps(_config(standing.shape, end_id), indent=2) + "\n")
     shutil.copyfile(run / "tokenizer.json", out / "tokenizer.json")
