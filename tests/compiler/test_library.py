@@ -73,6 +73,7 @@ def test_damage_is_noticed_and_mended(compiled: Compile) -> None:
     whole = compiled(CONFIG, "q8f16_g32")
     assert find_library(CONFIG, Q8, detect()) == whole
     code = whole.path.read_bytes()
+    whole.path.unlink()  # a new file: the old one may be loaded in this process, and is run once more when it ends
     whole.path.write_bytes(code[:-1] + b"\0x")
     assert find_library(CONFIG, Q8, detect()) is None
     whole.path.write_bytes(code)
