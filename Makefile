@@ -42,5 +42,8 @@ quick: $(VENV)/dev ## tests that need no process of the product's
 e2e: $(VENV)/dev ## tests of real processes: daemon, language server
 	$(BIN)/pytest -q -m e2e
 
+bench: $(VENV)/dev ## the short benchmarks, one JSON line each
+	@set -e; for script in lsp_overhead lsp_cancel daemon_overhead; do $(BIN)/python benchmarks/$$script.py; done
+
 clean: ## remove the environment and what was built; models and caches of yours stay
 	rm -rf $(VENV) build dist *.egg-info

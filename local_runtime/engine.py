@@ -121,11 +121,15 @@ class Engine(Protocol):
 
     model: EngineModel
 
-    def stream(self, prompt: Prompt, sampling: Sampling, adapter: Adapter | None = None, strength: float = 1.0) -> Iterator[Piece]:
+    def stream(
+        self, prompt: Prompt, sampling: Sampling, adapter: Adapter | None = None, strength: float = 1.0
+    ) -> Iterator[Piece]:
         """Complete `prompt`. Raises BadRequest for an empty or too long prompt, AdapterInvalid before the first piece."""
         ...
 
-    def score(self, prompt: Prompt, target: tuple[int, ...], adapter: Adapter | None = None, strength: float = 1.0) -> Iterator[TokenScore]:
+    def score(
+        self, prompt: Prompt, target: tuple[int, ...], adapter: Adapter | None = None, strength: float = 1.0
+    ) -> Iterator[TokenScore]:
         """Log-probability of each id of `target` after `prompt`; the concatenation of all pieces has `len(target)`."""
         ...
 

@@ -200,7 +200,7 @@ def _print_line(console: Console, line: str, on_line: list[Seen]) -> None:
     row.append(f"    {best.latency_ms:.0f} ms", "cyan")
     if not best.is_right:
         row.append(f"   (typed on: {best.rest.strip() or 'nothing'})", "dim")
-    console.print(row)
+    console.print(row, no_wrap=True, overflow="ellipsis")
 
 
 def _sum_up(console: Console, seen: list[Seen]) -> None:
