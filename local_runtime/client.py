@@ -62,6 +62,7 @@ HEALTH_SECONDS = 5.0
 ATTEMPTS = 3
 """A daemon may die, and its successor, too."""
 STREAM_END = "[DONE]"
+NOT_READY_STATUS = 503
 
 
 class AsyncClient:
@@ -197,7 +198,7 @@ class AsyncClient:
         """Log-probability of `target` as the hole's middle, per token; `end`: of stopping after it, too."""
         ask = ask or Ask()
         request = ScoreRequest(target=target, end=end, **place(hole, chunks, ask, self.name))
-        return await self._call("POST", "/v1/score", request, ScoreReply)
+        return await self._call("POST", "/v1/score", request, ScoreReply, model=True)
 
     async def models(self) -> list[ModelCard]:
         """What is served; empty while it loads."""
@@ -233,9 +234,16 @@ class AsyncClient:
             return None
 
     async def _call(
-        self, method: str, path: str, body: msgspec.Struct | None, kind: type[T], *, retry: bool = True
+        self,
+        method: str,
+        path: str,
+        body: msgspec.Struct | None,
+        kind: type[T],
+        *,
+        retry: bool = True,
+        model: bool = False,
     ) -> T:
-        response = await self._send(method, path, body, retry=retry)
+        response = await self._send(method, path, body, retry=retry, model=model)
         try:
             with transport_faults():
                 content = await response.aread()
@@ -251,7 +259,7 @@ class AsyncClient:
         deadline = None if ask.deadline_ms is None else loop.time() + ask.deadline_ms / 1000
         try:
             async with asyncio.timeout_at(deadline):
-                response = await self._send("POST", "/v1/completions", request)
+                response = await self._send("POST", "/v1/completions", request, model=True)
         except TimeoutError:
             return
         try:
@@ -277,14 +285,23 @@ class AsyncClient:
         finally:
             await response.aclose()
 
-    async def _send(self, method: str, path: str, body: msgspec.Struct | None, *, retry: bool = True) -> httpx.Response:
-        """Send, and return with the status. A daemon that is gone is started, and asked again."""
+    async def _send(
+        self, method: str, path: str, body: msgspec.Struct | None, *, retry: bool = True, model: bool = False
+    ) -> httpx.Response:
+        """Send, and return with the status. A daemon that is gone is started, and asked again.
+
+        `model`: the request needs one, so a daemon that has just been started is waited for.
+        """
         content = encode(body)
         for attempt in range(ATTEMPTS):
             if retry and self._start and not self._checked:
-                await self.ensure_running()
+                await (self.wait_ready() if model else self.ensure_running())
             try:
-                return await self._http.send(self._http.build_request(method, path, content=content), stream=True)
+                response = await self._http.send(self._http.build_request(method, path, content=content), stream=True)
+                if not (model and retry and self._start) or response.status_code != NOT_READY_STATUS or attempt > 0:
+                    return response
+                await response.aclose()  # another client has just started this daemon
+                self._checked = False
             except httpx.TransportError as lost:
                 self._checked = False
                 slow = isinstance(lost, httpx.ReadTimeout)

@@ -53,6 +53,19 @@ def ended(pid: int) -> None:
         time.sleep(0.01)
 
 
+def test_a_request_waits_for_the_model_of_a_daemon_that_has_just_been_started(tmp_path: Path) -> None:
+    """A daemon was killed and another client started the next one: its model is still loading when the request comes."""
+    script = tmp_path / "echo.json"
+    script.write_text(json.dumps({"default": {"pieces": ["compute"]}, "load_seconds": 0.5}))
+    overrides = {"engine": f"echo:{script}"}
+    with Client(overrides=overrides) as asking, Client(overrides=overrides) as starting:
+        lost = asking.wait_ready().pid
+        os.kill(lost, signal.SIGKILL)
+        ended(lost)
+        assert starting.ensure_running().status == "loading"
+        assert asking.complete(HOLE, (), Sampling(max_tokens=16)).text == "compute"
+
+
 def test_ten_clients_that_start_at_once_get_one_daemon() -> None:
     code = "from local_runtime.client import Client\nwith Client(overrides={'engine': 'echo'}) as c: print(c.wait_ready().pid)"
     starters = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(10)]
