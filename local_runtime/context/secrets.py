@@ -127,7 +127,8 @@ def _detectors() -> tuple[list[Any], list[Any], list[Any]]:
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class  # noqa: PLC0415  80 ms
     from detect_secrets.filters import heuristic  # noqa: PLC0415
 
-    detectors: dict[str, Any] = {kind.__name__: kind for kind in get_mapping_from_secret_type_to_class().values()}
+    found: Any = get_mapping_from_secret_type_to_class()  # its own annotations do not check
+    detectors: dict[str, Any] = {kind.__name__: kind for kind in found.values()}
     detectors.pop("IPPublicDetector", None)
     keyword = [detectors.pop("KeywordDetector")()]
     others = [kind() for kind in detectors.values()]
