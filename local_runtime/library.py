@@ -59,6 +59,7 @@ import filelock
 import msgspec
 
 from local_runtime.errors import BuildFailed
+from local_runtime.file_hash import file_sha256
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.quantization import Quantization
 from local_runtime.places import folder, places
@@ -218,7 +219,7 @@ def _read(key: str) -> Library | None:
     home = places().libraries / key
     try:
         library = msgspec.json.decode((home / DESCRIPTION_FILE).read_bytes(), type=Library)
-        whole = library.key == key and library.sha256 == _sha256(home / LIBRARY_FILE)
+        whole = library.key == key and library.sha256 == file_sha256(home / LIBRARY_FILE)
     except (OSError, msgspec.MsgspecError):
         return None
     if not whole:
@@ -239,7 +240,7 @@ def _build(request: BuildRequest, key: str, made_from: dict[str, object], progre
         library = Library(
             key=key,
             made_from=made_from,
-            sha256=_sha256(unfinished / LIBRARY_FILE),
+            sha256=file_sha256(unfinished / LIBRARY_FILE),
             functions=("decode", "prefill", "verify"),
             kv_dtype=request.kv_dtype,
             layout=result.layout,
@@ -299,8 +300,3 @@ def _clear_old(keep: str) -> None:
         if old.parent.name != keep:
             shutil.rmtree(old.parent, ignore_errors=True)
             (home / f"{old.parent.name}.lock").unlink(missing_ok=True)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -24,6 +24,7 @@ import numpy as np
 from local_runtime.compiled.packing import pack_bias, pack_float, pack_scales, pack_words
 from local_runtime.compiled.tensors import ALIGNMENT
 from local_runtime.errors import BuildFailed
+from local_runtime.file_hash import file_sha256
 from local_runtime.library import Layout, Library, Parameter
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.tensor_cache import FILE_NAMES
@@ -99,7 +100,7 @@ def _pack(model: ModelFolder, library: Library, key: str, n_threads: int, progre
             if hasattr(os, "posix_fallocate") and size_bytes:
                 os.posix_fallocate(file.fileno(), 0, size_bytes)  # a full disk is an error here, not a crash later
         _fill(model, library, unfinished / WEIGHTS, offsets, n_threads=n_threads, progress=progress)
-        packed = Packed(key, _sha256(unfinished / WEIGHTS), _signature(unfinished / WEIGHTS), offsets)
+        packed = Packed(key, file_sha256(unfinished / WEIGHTS), _signature(unfinished / WEIGHTS), offsets)
         (unfinished / DESCRIPTION).write_bytes(msgspec.json.encode(packed))
         shutil.rmtree(root / key, ignore_errors=True)  # a damaged one
         unfinished.rename(root / key)
@@ -174,7 +175,7 @@ def _read(home: Path, key: str) -> Packed | None:
         signature = _signature(home / WEIGHTS)
     except (OSError, msgspec.MsgspecError):
         return None
-    if packed.key != key or (packed.signature != signature and _sha256(home / WEIGHTS) != packed.sha256):
+    if packed.key != key or (packed.signature != signature and file_sha256(home / WEIGHTS) != packed.sha256):
         return None
     with contextlib.suppress(OSError):
         os.utime(home)  # last used now, for `_clear_old`
@@ -209,8 +210,3 @@ def _size(parameter: Parameter) -> int:
 def _signature(file: Path) -> tuple[int, int]:
     found = file.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,7 +8,6 @@ would begin anew); sizes, and SHA-256 where the hub has them, are checked before
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import re
 import shutil
@@ -23,6 +22,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from local_runtime.errors import BadRequest, BuildFailed, ModelInvalid, ModelMissing
+from local_runtime.file_hash import file_sha256
 from local_runtime.model.chat_config import TOKENIZER_FILES
 from local_runtime.model.float_weights import INDEX, SINGLE
 from local_runtime.places import folder, places
@@ -125,7 +125,7 @@ def _fetch(model: HubModel, file: HubFile, path: Path, progress: Progress) -> No
             displayed_filename=file.name,
         )
     found_size = _size_of(part)
-    found_hash = _sha256(part) if file.sha256 else None
+    found_hash = file_sha256(part) if file.sha256 else None
     if (found_size, found_hash) != (file.size_bytes, file.sha256):
         part.unlink()
         expected = f"{file.size_bytes} bytes {file.sha256 or ''}".strip()
@@ -153,11 +153,6 @@ def _part(path: Path, file: HubFile) -> Path:
 
 def _size_of(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
