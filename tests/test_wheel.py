@@ -1,0 +1,70 @@
+"""The wheel that `pipx install` would take: it holds the bundled model, and completes a file far from this checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from local_runtime import bundled
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from what git tracks alone, so that nothing of a developer's folder can sneak in."""
+    folder = tmp_path_factory.mktemp("wheel")
+    archive, source = folder / "source.tar", folder / "source"
+    source.mkdir()
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    present = b"\0".join(name for name in files.split(b"\0") if name and (ROOT / os.fsdecode(name)).exists())
+    subprocess.run(["tar", "-cf", archive, "--null", "-T", "-"], cwd=ROOT, input=present, check=True)
+    subprocess.run(["tar", "-xf", archive], cwd=source, check=True)
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(folder),
+        str(source),
+    ]
+    subprocess.run(build, check=True)
+    [built] = folder.glob("understudy-*.whl")
+    return built
+
+
+def test_it_holds_the_model_and_no_tests(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    for data in ("model.safetensors", "tokenizer.json", "config.json", "general_holes.jsonl", "MODEL.md"):
+        assert f"local_runtime/bundled/{data}" in names
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
+        "local_runtime",
+        "lsp_server",
+        "trainer",
+    }
+
+
+def test_it_completes_a_file_from_anywhere(wheel: Path, tmp_path: Path) -> None:
+    site, home, file = tmp_path / "site", tmp_path / "home", tmp_path / "a.py"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True)
+    file.write_text("import json\n\ndef load(path):\n    with open(path) as file:\n        return json.\n")
+    code = "import local_runtime, local_runtime.command as c, sys; assert sys.argv.pop(1) in local_runtime.__file__; c.main()"
+    environment = os.environ | {"PYTHONPATH": str(site), "UNDERSTUDY_HOME": str(home)}
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(site), "complete", f"{file}:5"],
+        cwd=tmp_path, env=environment, check=False, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert "model loaded in" in said.stdout
+    assert (home / "data" / "models" / bundled.NAME).is_dir()
