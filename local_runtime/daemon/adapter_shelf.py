@@ -16,7 +16,7 @@ import msgspec
 from local_runtime.daemon.wire import BASE, AdapterCard
 from local_runtime.engine import Adapter
 from local_runtime.errors import AdapterInvalid, BadRequest, RuntimeFault
-from local_runtime.places import folder
+from local_runtime.places import folder, places
 
 PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@=-]{0,127}")
 MAX_DEPTH = 4
@@ -155,6 +155,11 @@ class AdapterShelf:
         partial = self._memory.with_suffix(f".{os.getpid()}.partial")
         partial.write_bytes(msgspec.json.encode(remembered))
         partial.replace(self._memory)
+
+
+def memory_file() -> Path:
+    """Where this user's daemon remembers what is active."""
+    return places().data / "active-adapters.json"
 
 
 def mix_name(parts: Sequence[tuple[str, float]]) -> str:

@@ -18,7 +18,7 @@ from local_runtime.compiled.mixing import mix_adapters
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.daemon import lock
 from local_runtime.daemon.activity import Activity
-from local_runtime.daemon.adapter_shelf import AdapterShelf
+from local_runtime.daemon.adapter_shelf import AdapterShelf, memory_file
 from local_runtime.daemon.app import build_app
 from local_runtime.daemon.guard import LoopbackGuard, read_token
 from local_runtime.daemon.metrics import Metrics
@@ -75,7 +75,7 @@ async def _serve(options: RuntimeOptions, listening: Callable[[], None]) -> None
         loop.add_signal_handler(number, end.set)
     readiness = Readiness(loop)
     activity = Activity()
-    shelf = AdapterShelf(places().adapters, places().data / "active-adapters.json", read_adapter, mix_adapters)
+    shelf = AdapterShelf(places().adapters, memory_file(), read_adapter, mix_adapters)
 
     def opened(report: Callable[[Standing], None]) -> Engine:
         engine, service.prompting = open_engine(options, report)
