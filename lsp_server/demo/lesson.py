@@ -1,0 +1,110 @@
+"""The demo's second half: a repository with a style that no model has seen is learnt, judged, and served.
+
+It happens in a home of its own below the cache folder, so that nothing of it mixes with what is learnt from its user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from local_runtime.client import AsyncClient
+from local_runtime.daemon.wire import BASE
+from local_runtime.places import folder, places
+from lsp_server.demo.house import EMAIL, build, new_file
+from lsp_server.demo.typing import Score, Window, type_file
+
+HOME = "UNDERSTUDY_HOME"
+ROOM_SECONDS = 900.0
+
+
+def learn_and_compare(console: Console) -> None:
+    """Type a new file of the repository with the base, learn, type it again, and print both side by side."""
+    if shutil.which("git") is None:
+        raise click.ClickException("the lesson's repository needs git, which is not in PATH")
+    with _home() as home:
+        house = home / "house"
+        is_new = not (house / ".git").exists()
+        if is_new:
+            console.print("\nA small repository with a style of its own: 60 days of history, 300 handlers.")
+            shutil.rmtree(house, ignore_errors=True)
+            build(folder(house))
+        before, _ = asyncio.run(_type_new_file(house, BASE))
+        if is_new or not _has_adapter(home):
+            _understudy("learn", "on", str(house), "--since", "90d", "--author", EMAIL, "--yes", "--no-service")
+            _understudy("learn", "now")
+        after, name = asyncio.run(_type_new_file(house, None))
+        _understudy("runtime", "stop")
+    _print_table(console, before, after, name)
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    """A home of its own, which shares models, compiled libraries and packed weights with the user's."""
+    own = places()
+    home = folder(own.cache / "demo")
+    for shared in (own.models, own.libraries, own.packed):
+        link = home / ("data" if shared == own.models else "cache") / shared.name
+        folder(link.parent)
+        if not link.is_symlink():
+            link.symlink_to(folder(shared), target_is_directory=True)
+    earlier = os.environ.get(HOME)
+    os.environ[HOME] = str(home)
+    try:
+        yield home
+    finally:
+        if earlier is None:
+            del os.environ[HOME]
+        else:
+            os.environ[HOME] = earlier
+
+
+def _has_adapter(home: Path) -> bool:
+    return any((home / "data" / "adapters").glob("**/adapter_config.json"))
+
+
+def _understudy(*arguments: str) -> None:
+    """One of our own commands, as a user would call it, its output in this terminal."""
+    print(f"\n$ understudy {' '.join(arguments)}", flush=True)
+    code = "from local_runtime.command import main; main()"
+    done = subprocess.run([sys.executable, "-P", "-c", code, *arguments], check=False)
+    if done.returncode:
+        raise click.ClickException(f"`understudy {' '.join(arguments)}` failed with status {done.returncode}")
+
+
+async def _type_new_file(house: Path, adapter: str | None) -> tuple[Score, str]:
+    """A file that the repository does not have, typed with one adapter (None: the one that serves), and its name."""
+    opening, typed = new_file()
+    async with AsyncClient("demo") as client:
+        await client.wait_ready(ROOM_SECONDS)
+        if adapter is not None:
+            await client.activate(adapter)
+        shelf = await client.adapters()
+    file = house / "handlers" / "sextant.py"
+    window = Window(file, house)
+    await window.open(opening)
+    try:
+        score = await type_file(window, opening, typed, 0.0, lambda _line, _seen: None)
+        return score, shelf.active.adapter or BASE
+    finally:
+        await window.close()
+
+
+def _print_table(console: Console, before: Score, after: Score, name: str) -> None:
+    table = Table("a file nobody wrote yet, in the house's style", "base", name)
+    table.add_row("keys typed", str(before.n_keys), str(after.n_keys))
+    table.add_row("after which exactly the rest of the line was shown", str(before.n_right), str(after.n_right))
+    table.add_row("keys saved by accepting", str(before.n_saved), str(after.n_saved))
+    table.add_row("median from key to suggestion", f"{before.median_ms:.0f} ms", f"{after.median_ms:.0f} ms")
+    console.print()
+    console.print(table)
