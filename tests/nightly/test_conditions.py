@@ -1,0 +1,115 @@
+"""When a night may begin: each reason against it by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from local_runtime.errors import BadRequest
+from local_runtime.places import places
+from trainer.nightly import attention
+from trainer.nightly.attention import Glance
+from trainer.nightly.conditions import Against, Circumstances, is_night, refusals
+from trainer.nightly.options import LearnOptions, read_options
+
+THREE_AT_NIGHT = datetime(2026, 3, 3, 3).timestamp()
+NOON = datetime(2026, 3, 3, 12).timestamp()
+DAY = 86_400.0
+GOOD = Circumstances(
+    now=THREE_AT_NIGHT,
+    glance=Glance(idle_seconds=3600),
+    n_folders=1,
+    n_new_edits=30,
+    last_night=THREE_AT_NIGHT - DAY,
+    load_per_core=0.1,
+    free_memory_bytes=8 << 30,
+    free_disk_bytes=100 << 30,
+)
+
+
+def against(**changes: object) -> list[Against]:
+    return [one.against for one in refusals(replace(GOOD, **changes), LearnOptions())]  # type: ignore[arg-type]
+
+
+def test_a_quiet_night_may_begin() -> None:
+    assert against() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"n_folders": 0}, Against.NO_FOLDER),
+        ({"glance": Glance(3600, paused_until=THREE_AT_NIGHT + 60)}, Against.PAUSED),
+        ({"last_night": THREE_AT_NIGHT - 3600}, Against.DONE_TONIGHT),
+        ({"n_new_edits": 7}, Against.FEW_EDITS),
+        ({"glance": Glance(idle_seconds=60)}, Against.ACTIVE),
+        ({"glance": Glance(3600, on_mains=False)}, Against.BATTERY),
+        ({"load_per_core": 0.9}, Against.LOAD),
+        ({"free_memory_bytes": 1 << 30}, Against.MEMORY),
+        ({"need_memory_bytes": 9 << 30}, Against.MEMORY),
+        ({"free_disk_bytes": 1 << 20}, Against.DISK),
+    ],
+)
+def test_each_reason_has_a_name_and_a_sentence(changes: dict[str, object], expected: Against) -> None:
+    assert against(**changes) == [expected]
+    (refusal,) = refusals(replace(GOOD, **changes), LearnOptions())  # type: ignore[arg-type]
+    assert len(refusal.sentence) > 15
+
+
+def test_noon_waits_for_the_night_but_a_missed_night_is_caught_up() -> None:
+    assert against(now=NOON, last_night=NOON - DAY * 0.9) == [Against.HOUR]
+    assert against(now=NOON, last_night=NOON - DAY * 2) == []
+    # Outside its hours it wants to be surer that nobody is there.
+    assert against(now=NOON, last_night=NOON - DAY * 2, glance=Glance(idle_seconds=20 * 60)) == [Against.ACTIVE]
+
+
+def test_no_daemon_means_that_nobody_asks() -> None:
+    assert against(glance=Glance(idle_seconds=None)) == []
+
+
+def test_a_clock_that_went_backwards_silences_nothing() -> None:
+    """The last night seems to lie in the future."""
+    assert against(last_night=THREE_AT_NIGHT + 400 * DAY) == []
+
+
+def test_the_hours_may_pass_midnight() -> None:
+    late = LearnOptions(from_hour=22, until_hour=5)
+    assert [is_night(datetime(2026, 1, 1, hour), late) for hour in (21, 22, 0, 4, 5)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert is_night(datetime(2026, 1, 1, 12), LearnOptions(from_hour=0, until_hour=0))
+
+
+def test_options_come_from_the_config_file_and_say_what_is_wrong(home: Path) -> None:
+    assert read_options() == LearnOptions()
+    places().config.mkdir(parents=True)
+    places().config_file.write_text("[runtime]\nidle_minutes = 5\n[learn]\nfrom_hour = 23\n")
+    assert read_options().from_hour == 23
+    for wrong in ("[learn]\nfrom_hour = 25\n", "[learn]\nfrom_huor = 2\n", "[learn\n"):
+        places().config_file.write_text(wrong)
+        with pytest.raises(BadRequest, match=r"config\.toml"):
+            read_options()
+
+
+def test_a_pause_is_remembered_and_ends() -> None:
+    assert attention.paused_until() == 0
+    attention.pause(5.0)
+    assert attention.paused_until() == 5.0
+    assert attention.unpause()
+    assert not attention.unpause()
+    attention.paused_path().write_bytes(b"{")
+    assert attention.paused_until() == 0
+
+
+def test_machines_without_a_battery_are_on_mains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention.psutil, "sensors_battery", lambda: None, raising=False)
+    assert attention.on_mains()
+    monkeypatch.delattr(attention.psutil, "sensors_battery")
+    assert attention.on_mains()
