@@ -19,18 +19,13 @@ from local_runtime.engine import Adapter, Completion, Engine, Prompt, Sampling
 from local_runtime.errors import BadRequest
 from local_runtime.fim import DEFAULT_BUDGET, FimTokenizer
 from local_runtime.hole import Hole
+from local_runtime.languages import language_of
 from local_runtime.places import places
 
 LINES_SHOWN = 3
 """Lines of the file that are printed above the completion."""
 LARGEST_FILE_BYTES = 8 << 20
 _PLACE = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?::(?P<column>\d+))?")
-_LANGUAGES = {
-    ".c": "c", ".cc": "cpp", ".cpp": "cpp", ".cs": "csharp", ".css": "css", ".go": "go", ".h": "c", ".hpp": "cpp", ".html": "html",
-    ".java": "java", ".js": "javascript", ".json": "json", ".jsx": "javascriptreact", ".kt": "kotlin", ".lua": "lua", ".md": "markdown",
-    ".php": "php", ".py": "python", ".pyi": "python", ".rb": "ruby", ".rs": "rust", ".scala": "scala", ".sh": "shellscript",
-    ".sql": "sql", ".swift": "swift", ".toml": "toml", ".ts": "typescript", ".tsx": "typescriptreact", ".yaml": "yaml", ".yml": "yaml",
-}  # fmt: skip
 
 EXAMPLES = """\b
 Examples:
@@ -113,7 +108,7 @@ def hole_at(place: str) -> Hole:
     at = sum(len(before) + 1 for before in lines[: line - 1]) + column - 1
     absolute, here = file.absolute(), Path.cwd()
     path = absolute.relative_to(here) if absolute.is_relative_to(here) else Path(file.name)
-    return Hole(path.as_posix(), _LANGUAGES.get(file.suffix.lower(), "plaintext"), text[:at], text[at:])
+    return Hole(path.as_posix(), language_of(file.name) or "plaintext", text[:at], text[at:])
 
 
 def run(

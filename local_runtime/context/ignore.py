@@ -25,8 +25,8 @@ _MAX_RULE_FILE_BYTES = 256 << 10
 _MAX_PATTERNS = 5000
 _MAX_STARS = 3
 _MAX_DOUBLE_STARS = 4
-_IGNORE_FILES = (".gitignore", ".understudyignore")
-RULE_FILES = frozenset({*_IGNORE_FILES, ".gitattributes"})
+IGNORE_FILES = (".gitignore", ".understudyignore")
+RULE_FILES = frozenset({*IGNORE_FILES, ".gitattributes"})
 _ALWAYS = frozenset({".git", ".hg", ".svn", ".jj", "__pycache__", "node_modules", "site-packages"})
 
 
@@ -57,9 +57,16 @@ class FileLimits:
 class IgnoreRules:
     """The rules of one workspace. Rule files are read once per folder; `forget_rules` after one of them has changed."""
 
-    def __init__(self, root: Path, limits: FileLimits = FileLimits(), excludes: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        limits: FileLimits = FileLimits(),
+        excludes: tuple[Path, ...] = (),
+        ignore_files: tuple[str, ...] = IGNORE_FILES,
+    ) -> None:
         """`excludes` are further ignore files for the whole workspace, such as git's global one."""
         self.root = root
+        self._ignore_files = ignore_files
         self.limits = limits
         self._excludes = (root / ".git" / "info" / "exclude", *excludes)
         self._specs: dict[tuple[str, str], GitIgnoreSpec | None] = {}
@@ -108,7 +115,7 @@ class IgnoreRules:
 
     def _matched(self, path: str) -> bool:
         """Whether the nearest rule that speaks of `path` ignores it, in either kind of ignore file."""
-        return any(self._verdict(path, name) for name in _IGNORE_FILES)
+        return any(self._verdict(path, name) for name in self._ignore_files)
 
     def _verdict(self, path: str, name: str) -> bool:
         folder = path.rstrip("/").rpartition("/")[0]
