@@ -1,0 +1,113 @@
+/** Which adapters there are, and which serves: asked of the server, chosen by the user. */
+
+import * as vscode from 'vscode';
+import type { Answer, Server } from './server.ts';
+
+interface Card {
+  readonly name: string;
+  readonly id: string | null;
+  readonly parent: string | null;
+  /** Why it cannot serve. */
+  readonly problem: string | null;
+}
+
+interface Adapters extends Answer {
+  readonly adapters: {
+    readonly active: { readonly adapter: string | null; readonly id: string | null; readonly strength: number };
+    readonly data: readonly Card[];
+  };
+}
+
+const STRENGTHS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2];
+const BASE = 'Base model';
+
+/** The name of the adapter that serves, by the id that the status tells. Asks the server once per id. */
+export class AdapterNames implements vscode.Disposable {
+  readonly #names = new Map<string, string>();
+  readonly #asked = new Set<string>();
+  readonly #server: Server;
+  readonly #changed = new vscode.EventEmitter<void>();
+  readonly onDidChange = this.#changed.event;
+  readonly #watching: vscode.Disposable;
+
+  constructor(server: Server) {
+    this.#server = server;
+    this.#watching = server.onDidChange(() => void this.#look());
+  }
+
+  get serving(): string | undefined {
+    return this.#names.get(this.#server.status.adapter ?? '');
+  }
+
+  dispose(): void {
+    this.#watching.dispose();
+    this.#changed.dispose();
+  }
+
+  async #look(): Promise<void> {
+    const id = this.#server.status.adapter;
+    if (!id || this.#asked.has(id)) {
+      return;
+    }
+    this.#asked.add(id);
+    const listed = await list(this.#server);
+    if (listed === undefined) {
+      this.#asked.delete(id);
+      return;
+    }
+    for (const card of listed.adapters.data) {
+      if (card.id) {
+        this.#names.set(card.id, card.name);
+      }
+    }
+    if (listed.adapters.active.id && listed.adapters.active.adapter) {
+      this.#names.set(listed.adapters.active.id, listed.adapters.active.adapter);
+    }
+    this.#changed.fire();
+  }
+}
+
+/** Let the user choose the base model or an adapter; it serves from the next key on. */
+export async function chooseAdapter(server: Server): Promise<Answer | undefined> {
+  const answer = await server.execute<Adapters>('understudy.adapter.list');
+  if (!isListed(answer)) {
+    return answer;
+  }
+  const { active, data } = answer.adapters;
+  const chosen = await vscode.window.showQuickPick(
+    [
+      { label: BASE, description: active.adapter === null ? 'serving' : '' },
+      ...data.map((card) => ({
+        label: card.name,
+        description: card.name === active.adapter ? `serving, strength ${active.strength}` : '',
+        detail: card.problem ?? '',
+      })),
+    ],
+    { title: 'Understudy: who answers?', placeHolder: data.length ? '' : 'Nothing has been learnt yet' },
+  );
+  if (chosen === undefined) {
+    return undefined;
+  }
+  return chosen.label === BASE
+    ? server.execute('understudy.adapter.base')
+    : server.execute('understudy.adapter.use', chosen.label);
+}
+
+/** Let the user choose how much of the adapter there is. */
+export async function chooseStrength(server: Server): Promise<Answer | undefined> {
+  const now = server.status.strength ?? 1;
+  const chosen = await vscode.window.showQuickPick(
+    STRENGTHS.map((strength) => ({ label: String(strength), description: strength === now ? 'now' : '' })),
+    { title: 'Understudy: strength of the adapter', placeHolder: '1: as it was trained' },
+  );
+  return chosen === undefined ? undefined : server.execute('understudy.adapter.strength', Number(chosen.label));
+}
+
+async function list(server: Server): Promise<Adapters | undefined> {
+  const answer = await server.execute<Adapters>('understudy.adapter.list');
+  return isListed(answer) ? answer : undefined;
+}
+
+function isListed(answer: Adapters | Answer): answer is Adapters {
+  return answer.ok && 'adapters' in answer;
+}

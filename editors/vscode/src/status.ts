@@ -1,0 +1,127 @@
+/** What the status item says. Pure: how the server and the runtime are comes in, text goes out. */
+
+/** The parameters of the server's notification `understudy/status`. */
+export interface RuntimeStatus {
+  readonly state?: 'off' | 'starting' | 'loading' | 'compiling' | 'ready' | 'failed';
+  readonly model?: string;
+  /** Id of the adapter that serves; null for the base model. */
+  readonly adapter?: string | null;
+  readonly strength?: number;
+  /** 0 to 1 while loading or compiling. */
+  readonly progress?: number | null;
+  readonly message?: string;
+  /** A command that mends what `message` tells. */
+  readonly remedy?: string | null;
+  readonly latencyMs?: number;
+  /** Why the last request had no answer. */
+  readonly skip?: string | null;
+  readonly sentence?: string;
+  /** Switched off everywhere. */
+  readonly disabled?: boolean;
+  readonly languagesOff?: readonly string[];
+  readonly foldersOff?: readonly string[];
+}
+
+/** The language server, as this window sees it. */
+export type ServerState =
+  | { readonly kind: 'starting' | 'running' }
+  | { readonly kind: 'missing' | 'stopped'; readonly reason: string }
+  | { readonly kind: 'waiting'; readonly delayMs: number };
+
+/** What the status is made of. */
+export interface Standing {
+  readonly server: ServerState;
+  readonly runtime: RuntimeStatus;
+  /** Name of the adapter that serves, once it is known. */
+  readonly adapterName: string | undefined;
+}
+
+export interface Shown {
+  readonly text: string;
+  /** Lines of Markdown. */
+  readonly tooltip: readonly string[];
+  readonly tone: 'plain' | 'warning' | 'error';
+}
+
+const LONGEST_NAME = 24;
+
+export function statusShown(standing: Standing): Shown {
+  return ofServer(standing.server) ?? ofRuntime(standing);
+}
+
+function ofServer(server: ServerState): Shown | undefined {
+  switch (server.kind) {
+    case 'running':
+      return undefined;
+    case 'starting':
+      return { text: '$(loading~spin) Understudy', tooltip: ['The language server is starting.'], tone: 'plain' };
+    case 'waiting':
+      return {
+        text: '$(debug-restart) Understudy',
+        tooltip: [`The language server ended; it starts again in ${seconds(server.delayMs)}.`],
+        tone: 'warning',
+      };
+    case 'missing':
+      return { text: '$(warning) Understudy: no command', tooltip: [server.reason], tone: 'warning' };
+    case 'stopped':
+      return { text: '$(error) Understudy: stopped', tooltip: [server.reason], tone: 'error' };
+  }
+}
+
+function ofRuntime(standing: Standing): Shown {
+  const { runtime } = standing;
+  if (runtime.disabled) {
+    return { text: '$(eye-closed) Understudy: off', tooltip: ['Suggestions are switched off.'], tone: 'plain' };
+  }
+  switch (runtime.state) {
+    case 'ready':
+      return ready(standing);
+    case 'loading':
+    case 'compiling': {
+      const percent = typeof runtime.progress === 'number' ? ` ${Math.round(100 * runtime.progress)} %` : '';
+      const doing = runtime.message || `the model is ${runtime.state}`;
+      return { text: `$(loading~spin) Understudy: ${runtime.state}${percent}`, tooltip: [doing], tone: 'plain' };
+    }
+    case 'failed':
+      return { text: '$(error) Understudy: failed', tooltip: withRemedy(runtime), tone: 'error' };
+    case 'off':
+      return {
+        text: '$(circle-slash) Understudy: no runtime',
+        tooltip: withRemedy(runtime),
+        tone: runtime.message ? 'warning' : 'plain',
+      };
+    default:
+      return { text: '$(loading~spin) Understudy', tooltip: ['The runtime is starting.'], tone: 'plain' };
+  }
+}
+
+function ready({ runtime, adapterName }: Standing): Shown {
+  const model = runtime.model?.split(' ')[0] || 'Understudy';
+  const adapter = adapterName ?? runtime.adapter?.slice(0, 12);
+  const strength = runtime.strength ?? 1;
+  const voice = adapter ? `${short(model)} + ${short(adapter)}${strength === 1 ? '' : ` × ${strength}`}` : short(model);
+  const latency = runtime.latencyMs === undefined ? '' : ` · ${runtime.latencyMs} ms`;
+  return {
+    text: `$(sparkle) ${voice}${latency}`,
+    tooltip: [
+      `Model: ${runtime.model}`,
+      adapter ? `Adapter: ${adapter}, strength ${strength}` : 'Adapter: none (base model)',
+      ...(runtime.latencyMs === undefined ? [] : [`Last suggestion after ${runtime.latencyMs} ms`]),
+      ...(runtime.skip && runtime.sentence ? [`Last request: ${runtime.sentence}`] : []),
+    ],
+    tone: 'plain',
+  };
+}
+
+function withRemedy(runtime: RuntimeStatus): string[] {
+  const message = runtime.message || 'The runtime does not run; it starts when it is needed.';
+  return runtime.remedy ? [message, `To mend it: \`${runtime.remedy}\``] : [message];
+}
+
+function short(name: string): string {
+  return name.length <= LONGEST_NAME ? name : `${name.slice(0, LONGEST_NAME - 1)}…`;
+}
+
+function seconds(milliseconds: number): string {
+  return `${(milliseconds / 1000).toLocaleString('en', { maximumFractionDigits: 1 })} s`;
+}

@@ -1,0 +1,27 @@
+/** The status item: who answers and how it is, with the menu behind it. */
+
+import * as vscode from 'vscode';
+import { type Standing, statusShown } from './status.ts';
+
+const COLOURS = {
+  plain: undefined,
+  warning: new vscode.ThemeColor('statusBarItem.warningBackground'),
+  error: new vscode.ThemeColor('statusBarItem.errorBackground'),
+};
+
+/** Shows `standing()` whenever one of `changes` fires. */
+export function statusItem(standing: () => Standing, ...changes: vscode.Event<void>[]): vscode.Disposable {
+  const item = vscode.window.createStatusBarItem('understudy.status', vscode.StatusBarAlignment.Right, 100);
+  item.name = 'Understudy';
+  item.command = 'understudy.menu';
+  const show = () => {
+    const { text, tooltip, tone } = statusShown(standing());
+    item.text = text;
+    item.tooltip = new vscode.MarkdownString(['**Understudy**', ...tooltip].join('\n\n'));
+    item.backgroundColor = COLOURS[tone];
+    item.accessibilityInformation = { label: `${text.replace(/\$\([^)]*\)\s*/g, '')}. ${tooltip.join(' ')}` };
+  };
+  show();
+  item.show();
+  return vscode.Disposable.from(item, ...changes.map((changed) => changed(show)));
+}
