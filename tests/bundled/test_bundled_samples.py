@@ -10,10 +10,10 @@ from tokenizers import Tokenizer
 
 from local_runtime.fim import FimTokenizer
 from local_runtime.hole import Hole
-from trainer.pretrain.batches import pad_together
+from trainer.batches import pad_together
 from trainer.pretrain.corpus import Document
 from trainer.pretrain.samples import BUDGETS, PLAIN_SHARE, TARGET_WEIGHT, SampleMaker
-from trainer.pretrain.spans import MAX_MIDDLE_CHARS, SHAPES, Shape, block_end, draw_span
+from trainer.spans import MAX_MIDDLE_CHARS, SHAPES, Shape, block_end, draw_span
 
 N = 300
 END, PREFIX, SUFFIX, MIDDLE = 0, 1, 2, 3

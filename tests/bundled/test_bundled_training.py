@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from local_runtime.fim import FimTokenizer
+from trainer.batches import pad_together
+from trainer.head_loss import CHUNK_TOKENS, HeadLoss
 from trainer.pretrain import checkpoint
-from trainer.pretrain.batches import pad_together
 from trainer.pretrain.checkpoint import Standing
 from trainer.pretrain.corpus import Document
 from trainer.pretrain.decoder import SHAPES, Decoder
 from trainer.pretrain.export import export
-from trainer.pretrain.head_loss import CHUNK_TOKENS, HeadLoss
 from trainer.pretrain.optimizer import Cooldown, rate_at
 from trainer.pretrain.samples import SampleMaker
 from trainer.pretrain.train import Run, StepReport, finished, held_out_loss, train_for

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.pretrain.head_loss import HeadLoss
+from trainer.head_loss import HeadLoss
 
 
 @dataclass(frozen=True, slots=True)

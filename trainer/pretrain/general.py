@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from trainer.pretrain.corpus import Document
 from trainer.pretrain.fetch import Package
-from trainer.pretrain.spans import Shape, draw_span
+from trainer.spans import Shape, draw_span
 
 N_HOLES = {"python": 180, "typescript": 80, "javascript": 80}
 PREFIX_CHARS, SUFFIX_CHARS = 3000, 1000

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 from local_runtime.fim import DEFAULT_BUDGET, Budget, FimTokenizer
 from local_runtime.hole import Chunk, Hole
+from trainer.batches import Sample
 from trainer.pretrain.corpus import Document, by_package
-from trainer.pretrain.spans import draw_span
+from trainer.spans import draw_span
 
 PLAIN_SHARE = 0.10
 RELATED_SHARE = 1 / 3
@@ -33,14 +34,6 @@ _DOCUMENT_CHARS = 24_000  # a longer file is drawn no more often than one of thi
 _CHUNK_LINES = 40
 _CANDIDATES = 6
 _WORD = re.compile(r"[A-Za-z_]\w{3,}")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Ids of one sequence and the loss weight of predicting each of them (the first is never predicted)."""
-
-    token_ids: tuple[int, ...]
-    weights: tuple[float, ...]
 
 
 @dataclass(slots=True)

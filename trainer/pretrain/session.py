@@ -11,8 +11,8 @@ import psutil
 import torch
 
 from local_runtime.fim import FimTokenizer
+from trainer.batches import pad_together
 from trainer.pretrain import checkpoint, corpus
-from trainer.pretrain.batches import pad_together
 from trainer.pretrain.checkpoint import Standing
 from trainer.pretrain.curve import draw_curve
 from trainer.pretrain.decoder import SHAPES

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from trainer.batches import MicroBatch
 from trainer.pretrain import checkpoint
-from trainer.pretrain.batches import MicroBatch, StepBatches
+from trainer.pretrain.batches import StepBatches
 from trainer.pretrain.checkpoint import Standing
 from trainer.pretrain.decoder import Decoder, weighted_loss
 from trainer.pretrain.optimizer import DEFAULT_RATES, Cooldown, Optimizer, Rates, rate_at

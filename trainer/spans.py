@@ -42,7 +42,11 @@ def draw_span(text: str, rng: random.Random) -> Span:
     if shape is Shape.RANDOM:
         start = rng.randrange(len(text))
         return Span(shape, start, min(start + rng.randint(1, MAX_RANDOM_CHARS), len(text)))
-    begin, end = _draw_line(text, rng)
+    return span_in_line(text, *_draw_line(text, rng), shape, rng)
+
+
+def span_in_line(text: str, begin: int, end: int, shape: Shape, rng: random.Random) -> Span:
+    """A span that starts in the line `text[begin:end]`, of any shape but `RANDOM`."""
     indent = begin + len(text[begin:end]) - len(text[begin:end].lstrip())
     if shape is Shape.EMPTY:
         return Span(shape, end, end)

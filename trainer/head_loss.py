@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_TOKENS = {"cpu": 256, "cuda": 8192}
+CHUNK_TOKENS = {"cpu": 256, "mps": 2048, "cuda": 8192}
 
 
 class HeadLoss(torch.autograd.Function):
@@ -19,9 +19,13 @@ class HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, embedding: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Products are computed in `hidden`'s type, the loss and the gradient of `embedding` in float32."""
+        """Products are computed in `hidden`'s type, the loss and the gradient of `embedding` in float32.
+
+        An embedding that is frozen gets no gradient, and none is computed.
+        """
         head = embedding.to(hidden.dtype)
-        d_hidden, d_head = torch.empty_like(hidden), torch.zeros_like(embedding)
+        d_hidden = torch.empty_like(hidden)
+        d_head = torch.zeros_like(embedding) if ctx.needs_input_grad[1] else None
         loss = torch.zeros((), device=hidden.device)
         n_chunk = CHUNK_TOKENS[hidden.device.type]
         for start in range(0, len(hidden), n_chunk):
@@ -33,12 +37,13 @@ class HeadLoss(torch.autograd.Function):
             slope[torch.arange(len(t), device=t.device), t] -= 1
             slope = slope.mul_(w[:, None]).to(hidden.dtype)
             d_hidden[start : start + n_chunk] = slope @ head
-            d_head += slope.T @ h
+            if d_head is not None:
+                d_head += slope.T @ h
         ctx.save_for_backward(d_hidden, d_head)
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         """The gradients were made on the way forward."""
         d_hidden, d_head = ctx.saved_tensors
-        return d_hidden * slopes[0], d_head * slopes[0], None, None
+        return d_hidden * slopes[0], None if d_head is None else d_head * slopes[0], None, None
