@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "lsp"))
 from echo_daemon import EchoDaemon
 from editor import Editor
