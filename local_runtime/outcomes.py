@@ -76,7 +76,7 @@ class Answer:
     line: int
     language: str
     source: str
-    """Empty when nothing was shown."""
+    """How the answer was found, also one that was not worth showing; empty where none was looked for."""
     skip: str
     """Empty when something was shown."""
     latency_ms: float

@@ -216,9 +216,9 @@ class Completer:
         if isinstance(shown, Skip):
             if said.complete and shown is Skip.EMPTY:
                 self._prepare(desk, replace(request, cursor=_next_line(request.cursor)))
-            return Answer(others, source, None) if others else Answer(skip=shown)
+            return Answer(others, source, None) if others else Answer(source=source, skip=shown)
         if not request.invoked and not self._confidence.is_enough(request.cursor.hole.language, said.logprob):
-            return Answer(skip=Skip.LOW_CONFIDENCE)
+            return Answer(source=source, skip=Skip.LOW_CONFIDENCE)
         if not shown.covers:
             self._prepare(desk, replace(request, cursor=request.cursor.after(shown.text)))
         first = Suggestion(uuid4().hex, shown.text, shown.covers, said.logprob)

@@ -215,8 +215,7 @@ class Session:
         )
 
     def _note(self, path: str, line: int, language: str, answer: Answer) -> None:
-        source = (answer.source or "") if answer.suggestions else ""
-        adapter = self.runtime.state.adapter or ""
+        source, adapter = answer.source or "", self.runtime.state.adapter or ""
         row = AnswerRow(time.time(), path, line, language, source, answer.skip or "", answer.latency_ms, adapter)
         self.answers.append(row)
         if self.completer.settings.statistics:

@@ -55,7 +55,7 @@ def summary(outcomes: Iterable[Outcome], answers: Iterable[Answer]) -> Summary:
     """Sum it all up."""
     seen = [one for one in outcomes if one.fate is not Fate.UNSEEN]
     asked = list(answers)
-    shown = [answer for answer in asked if answer.source]
+    shown = [answer for answer in asked if answer.source and not answer.skip]
     return Summary(
         total=_acceptance(seen),
         by_language={name: _acceptance(group) for name, group in _groups(seen, "language").items()},

@@ -121,6 +121,16 @@ async def test_the_answer_of_the_model_is_shown_and_then_remembered() -> None:
     assert (await desk.ask("x = com|")).source is Source.TYPED, "deleting back"
 
 
+async def test_what_is_not_worth_showing_tells_where_it_came_from() -> None:
+    desk = Desk()
+    asked = desk.ask("x = 1|")
+    (await desk.runtime.asked(0)).say("", Stop.END)
+    answer, again = await asked, await desk.ask("x = 1|")
+    assert (answer.skip, answer.source) == (Skip.EMPTY, Source.MODEL)
+    assert (again.skip, again.source) == (Skip.EMPTY, Source.EXACT)
+    assert (await desk.ask("x = fo|o")).source is None
+
+
 async def test_an_edit_far_away_forgets_nothing() -> None:
     desk = Desk()
     near = "".join(f"a{n} = {n}\n" for n in range(40))

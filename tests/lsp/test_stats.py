@@ -31,6 +31,7 @@ OUTCOMES = [
 ]
 ANSWERS = [
     *(Answer(9e9 + n, "/w/a.py", n, "python", "model", "", float(n), "") for n in range(1, 21)),
+    Answer(9.05e9, "/w/a.py", 6, "python", "model", "noise", 900.0, ""),
     Answer(9.1e9, "/w/a.py", 7, "python", "", "secret_file", 0.1, ""),
 ]
 
@@ -47,7 +48,7 @@ def test_summary() -> None:
     assert {name: group.n_shown for name, group in found.by_language.items()} == {"lua": 1, "python": 4}
     assert {name: group.n_accepted for name, group in found.by_adapter.items()} == {"base": 1, "mine": 1}
     assert (found.latency["model"].p50_ms, found.latency["model"].p95_ms) == (10.0, 19.0)
-    assert found.skips == {"secret_file": 1}
+    assert found.skips == {"noise": 1, "secret_file": 1}
 
 
 @pytest.mark.parametrize(
@@ -63,9 +64,9 @@ def test_the_commands_say_it() -> None:
     assert "No editor has asked yet" in runner.invoke(commands.why).output
     with closing(OutcomeLog(database())) as log:
         log.write(OUTCOMES, ANSWERS)
-    told = runner.invoke(commands.why, ["-n", "2"]).output.splitlines()
+    told = runner.invoke(commands.why, ["-n", "3"]).output.splitlines()
     assert told[0].endswith("/w/a.py:21  Shown (model, 20 ms).")
-    assert told[1].endswith("/w/a.py:8  The file may hold secrets; such files are never read.")
+    assert told[2].endswith("/w/a.py:8  The file may hold secrets; such files are never read.")
     assert json.loads(runner.invoke(commands.stats, ["--json"]).output)["total"]["n_accepted"] == 2
     assert "secret file" in runner.invoke(commands.stats).output
     assert json.loads(runner.invoke(commands.settings, ["--json"]).output)[0]["key"] == "enabled"
