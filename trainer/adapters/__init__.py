@@ -1,0 +1,1 @@
+"""Personal adapters as versions: staged, promoted, rolled back, mixed, exported, imported."""

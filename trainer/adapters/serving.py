@@ -1,0 +1,72 @@
+"""What serves, per base model: told to the daemon when it runs, and to the file that it takes up when it does not."""
+
+from __future__ import annotations
+
+from local_runtime.client import Client
+from local_runtime.compiled.mixing import mix_adapters
+from local_runtime.compiled.peft_folder import read_adapter
+from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice, memory_file
+from local_runtime.daemon.options import read_options
+from local_runtime.daemon.serving import default_model
+from local_runtime.daemon.wire import BASE, Health, Selection
+from local_runtime.errors import DaemonUnreachable, EngineDied, NotReady
+from local_runtime.model import registry
+from local_runtime.model.model_folder import ModelFolder
+from local_runtime.places import places
+
+LOAD_SECONDS = 600.0
+"""A daemon that is just loading its model is waited for."""
+
+
+class Serving:
+    """Which adapter serves one base model. Nothing is kept here: the daemon's file is the only memory."""
+
+    def __init__(self, base_hash: str) -> None:
+        self.base_hash = base_hash
+
+    def current(self) -> Choice:
+        """What serves, or would when the daemon starts: an adapter that can be read, or the base."""
+        shelf = _shelf()
+        shelf.take_up(self.base_hash)
+        return shelf.active
+
+    def problem(self) -> str | None:
+        """Why the adapter that was chosen does not serve, if it cannot be read any more."""
+        shelf = _shelf()
+        shelf.take_up(self.base_hash)
+        return shelf.problem
+
+    def select(self, name: str | None, strength: float = 1.0) -> bool:
+        """Have an adapter, a mix (`adapter_shelf.mix_name`) or the base (None) serve; False if no daemon runs that does so already.
+
+        Running requests keep what they began with. Raises BadRequest and AdapterInvalid, and then changes nothing.
+        """
+        if self._told(name, strength):
+            return True
+        shelf = _shelf()
+        shelf.activate(shelf.choose(BASE if name is None else name, strength), self.base_hash)
+        # One that was just starting may have read the file before it was written.
+        return self._told(name, strength)
+
+    def _told(self, name: str | None, strength: float) -> bool:
+        """Tell the daemon, if there is one that serves this base model."""
+        with Client("adapters", start=False) as client:
+            try:
+                health: Health = client.health()
+                if health.status in ("loading", "compiling"):
+                    health = client.wait_ready(LOAD_SECONDS)
+                if health.model is None or health.model.base_hash != self.base_hash:
+                    return False
+                client.select(Selection(adapter=name, strength=strength))
+            except (DaemonUnreachable, EngineDied, NotReady):
+                return False
+            return True
+
+
+def served_model() -> ModelFolder:
+    """The model that the daemon serves, or would. Raises ModelMissing or ModelInvalid."""
+    return ModelFolder.open(registry.find(read_options().model or default_model()))
+
+
+def _shelf() -> AdapterShelf:
+    return AdapterShelf(places().adapters, memory_file(), read_adapter, mix_adapters)
