@@ -119,7 +119,7 @@ def _head(text: str) -> str:
 
 def imports(path: str, text: str, language: str) -> tuple[Import, ...]:
     """What a file imports by name from files that may be in the workspace."""
-    parser = _parser(language)
+    parser = parser_of(language)
     if parser is None:
         return ()
     root = parser.parse(text.encode("utf-8", "replace")).root_node
@@ -129,7 +129,7 @@ def imports(path: str, text: str, language: str) -> tuple[Import, ...]:
 
 def definitions(text: str, language: str) -> dict[str, str]:
     """Name → signature of everything that a file defines at its top level."""
-    parser = _parser(language)
+    parser = parser_of(language)
     if parser is None:
         return {}
     source = text.encode("utf-8", "replace")
@@ -263,7 +263,7 @@ def _slice(source: bytes, start: int, end: int) -> str:
 
 
 @cache
-def _parser(language: str) -> Parser | None:
+def parser_of(language: str) -> Parser | None:
     """The grammar of a language, loaded when first needed; None for a language without one."""
     grammar = _GRAMMARS.get(language)
     if grammar is None:
