@@ -28,12 +28,6 @@ def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture
-def home_with_model(tiny_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("UNDERSTUDY_HOME", str(tiny_home))
-    return tiny_home
-
-
 @pytest.fixture(scope="session")
 def tiny_model(tiny_home: Path) -> ModelFolder:
     with pytest.MonkeyPatch.context() as patch:
