@@ -20,8 +20,7 @@ import numpy as np
 from safetensors import TensorSpec, serialize_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from local_runtime.model.chat_config import rope_json
-from local_runtime.model.config_json import ARCHITECTURES
+from local_runtime.model.config_writing import huggingface_config
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.layout import fused_tensors
 
@@ -54,7 +53,7 @@ def write_folder(
     they exceed `shard_bytes`. `transformers` (4 or 5) is whose spelling `config.json` follows.
     """
     out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / "config.json", _huggingface_config(config, dtype, transformers))
+    _write_json(out / "config.json", huggingface_config(config, dtype, transformers=transformers))
     _write_json(out / "generation_config.json", {"bos_token_id": 0, "eos_token_id": 0})
     _write_json(
         out / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": SENTINELS[0]}
@@ -139,35 +138,6 @@ def random_weight(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray[An
         weight *= 0.1
         weight += 1.0 if "norm" in name else 0.0
     return weight
-
-
-def _huggingface_config(config: DecoderConfig, dtype: str, transformers: int) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "architectures": [next(name for name, family in ARCHITECTURES.items() if family == config.family)],
-        "model_type": config.family,
-        "hidden_act": "silu",
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
-        "head_dim": config.head_dim,
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.context_tokens,
-        "rms_norm_eps": config.norm_eps,
-        "tie_word_embeddings": config.tied_embeddings,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-    }
-    if config.family == "llama":
-        found |= {"attention_bias": config.qkv_bias, "mlp_bias": config.mlp_bias}
-    rope = rope_json(config.rope_scaling)
-    if transformers >= 5:
-        return found | {
-            "dtype": dtype,
-            "rope_parameters": {"rope_theta": config.rope_theta, **(rope or {"rope_type": "default"})},
-        }
-    return found | {"torch_dtype": dtype, "rope_theta": config.rope_theta, "rope_scaling": rope}
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

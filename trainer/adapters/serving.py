@@ -8,7 +8,7 @@ from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice, memory_file
 from local_runtime.daemon.options import read_options
 from local_runtime.daemon.serving import default_model
-from local_runtime.daemon.wire import BASE, Health, Selection
+from local_runtime.daemon.wire import BASE, AdapterCard, Health, Selection
 from local_runtime.errors import DaemonUnreachable, EngineDied, NotReady
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
@@ -35,6 +35,10 @@ class Serving:
         shelf = _shelf()
         shelf.take_up(self.base_hash)
         return shelf.problem
+
+    def cards(self) -> list[AdapterCard]:
+        """All adapters on disk, with what is wrong with those that cannot serve this base."""
+        return list(_shelf().cards(self.base_hash))
 
     def select(self, name: str | None, strength: float = 1.0) -> bool:
         """Have an adapter, a mix (`adapter_shelf.mix_name`) or the base (None) serve; False if no daemon runs that does so already.
@@ -64,8 +68,13 @@ class Serving:
 
 
 def served_model() -> ModelFolder:
-    """The model that the daemon serves, or would. Raises ModelMissing or ModelInvalid."""
-    return ModelFolder.open(registry.find(read_options().model or default_model()))
+    """The model that the daemon serves, or would if it ran. Raises ModelMissing or ModelInvalid."""
+    with Client("adapters", start=False) as client:
+        try:
+            card = client.health().model
+        except (DaemonUnreachable, EngineDied):
+            card = None
+    return ModelFolder.open(registry.find(card.id if card else read_options().model or default_model()))
 
 
 def _shelf() -> AdapterShelf:

@@ -84,7 +84,10 @@ class Versions:
 
     def adapter(self, name: str) -> Adapter:
         """The adapter of that name, as the gate takes it. Raises AdapterInvalid."""
-        return read_adapter((self.root / name).resolve())
+        path = (self.root / name).resolve()
+        if not path.is_relative_to(self.root.resolve()) or not (path / CONFIG).is_file():
+            raise AdapterInvalid(f"there is no adapter {name!r} in {self.root}", "understudy adapter list")
+        return read_adapter(path)
 
     def promote(self, name: str, verdict: Verdict) -> str:
         """Make a candidate a version and have it serve; returns the version's name. May be repeated after a crash.
