@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from local_runtime.errors import BadRequest
 from local_runtime.places import places
+from trainer.collect.folders import LearnedFolders
 from trainer.nightly import attention
 from trainer.nightly.attention import Glance
 from trainer.nightly.conditions import Against, Circumstances, is_night, refusals
@@ -98,14 +100,16 @@ def test_options_come_from_the_config_file_and_say_what_is_wrong(home: Path) -> 
             read_options()
 
 
-def test_a_pause_is_remembered_and_ends() -> None:
-    assert attention.paused_until() == 0
-    attention.pause(5.0)
-    assert attention.paused_until() == 5.0
-    assert attention.unpause()
-    assert not attention.unpause()
-    attention.paused_path().write_bytes(b"{")
-    assert attention.paused_until() == 0
+def test_a_pause_has_an_end_or_none() -> None:
+    folders = LearnedFolders()
+    assert attention.paused_until(folders, 1.0) == 0
+    folders.pause(5.0)
+    assert attention.paused_until(folders, 1.0) == 5.0
+    assert attention.paused_until(folders, 6.0) == 0
+    folders.pause()
+    assert attention.paused_until(folders, 1e12) == math.inf
+    endless = Glance(3600, paused_until=math.inf)
+    assert against(glance=endless) == [Against.PAUSED]
 
 
 def test_machines_without_a_battery_are_on_mains(monkeypatch: pytest.MonkeyPatch) -> None:

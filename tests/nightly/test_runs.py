@@ -11,7 +11,7 @@ import pytest
 from trainer.edits import Verdict
 from trainer.nightly.runs import Record, Runs, read_record
 from trainer.nightly.stages import Reason, Stage
-from trainer.nightly.turn import TrainerBusy, is_taken, turn
+from trainer.nightly.turn import TrainerBusy, TurnWanted, holder_pid, leave_if_wanted, turn
 
 
 def record(began: float = 1e9) -> Record:
@@ -93,14 +93,32 @@ HOLDER = "from trainer.nightly.turn import turn\nwith turn():\n    print('held',
 
 @pytest.mark.e2e
 def test_one_trainer_at_a_time_also_after_a_kill() -> None:
-    assert not is_taken()
+    assert holder_pid() is None
     with subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(TrainerBusy, match=f"another trainer is running: process {other.pid}"), turn():
             pass
-        assert is_taken()
+        assert holder_pid() == other.pid
         other.kill()
     with turn():
         pass
-    assert not is_taken()
+    assert holder_pid() is None
+
+
+LEAVER = (
+    "import time\nfrom trainer.nightly.turn import turn, leave_if_wanted\nwith turn():\n    print('held', flush=True)\n"
+    "    while True:\n        time.sleep(0.02)\n        leave_if_wanted()\n"
+)
+
+
+@pytest.mark.e2e
+def test_whoever_trains_leaves_when_something_is_to_be_forgotten() -> None:
+    leave_if_wanted()
+    with subprocess.Popen([sys.executable, "-c", LEAVER], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stderr is not None
+        assert other.stdout.readline() == b"held\n"
+        with turn(wait_seconds=30):
+            leave_if_wanted()  # the wish is fulfilled and gone
+        assert TurnWanted.__name__ in other.stderr.read().decode()

@@ -6,19 +6,17 @@ and mains power.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-import msgspec
 import psutil
 
 from local_runtime.client import Client
 from local_runtime.errors import RuntimeFault
-from local_runtime.places import folder, places
-from trainer.nightly.runs import write_atomically
+from trainer.collect.folders import LearnedFolders
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,36 +31,12 @@ class Glance:
     """Unix time until which the user wants no training."""
 
 
-class Paused(msgspec.Struct, frozen=True):
-    """`understudy learn pause`, on disk."""
-
-    until: float
-
-
-def paused_path() -> Path:
-    """Where a pause is remembered."""
-    return places().data / "learning-paused.json"
-
-
-def pause(until: float) -> None:
-    """No training until that Unix time; a night that runs stands still within two seconds."""
-    folder(paused_path().parent)
-    write_atomically(paused_path(), msgspec.json.encode(Paused(until)))
-
-
-def unpause() -> bool:
-    """End a pause; False if there was none."""
-    existed = paused_path().exists()
-    paused_path().unlink(missing_ok=True)
-    return existed
-
-
-def paused_until() -> float:
-    """The end of the pause, or 0. A file that cannot be read pauses nothing."""
-    try:
-        return msgspec.json.decode(paused_path().read_bytes(), type=Paused).until
-    except (FileNotFoundError, msgspec.MsgspecError):
+def paused_until(folders: LearnedFolders, now: float) -> float:
+    """The end of the user's pause, infinity for one without an end, 0 for none."""
+    pause = folders.paused(now)
+    if pause is None:
         return 0.0
+    return math.inf if pause.until is None else pause.until
 
 
 def on_mains() -> bool:
@@ -79,10 +53,11 @@ class Onlooker:
 
     def __init__(self) -> None:
         self._client: Client | None = None
+        self._folders = LearnedFolders()
 
     def __call__(self) -> Glance:
         """One look; it takes milliseconds."""
-        return Glance(self._idle_seconds(), on_mains(), paused_until())
+        return Glance(self._idle_seconds(), on_mains(), paused_until(self._folders, time.time()))
 
     def close(self) -> None:
         """Give the connection back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,8 +69,9 @@ def refusals(seen: Circumstances, options: LearnOptions) -> Iterator[Refusal]:
     if not seen.n_folders:
         yield Refusal(Against.NO_FOLDER, "no folder has been named: understudy learn on PATH")
     if seen.glance.paused_until > seen.now:
-        until = datetime.fromtimestamp(seen.glance.paused_until).strftime("%d %b %H:%M")
-        yield Refusal(Against.PAUSED, f"paused until {until}: understudy learn resume")
+        end = seen.glance.paused_until
+        until = "" if math.isinf(end) else f" until {datetime.fromtimestamp(end).strftime('%d %b %H:%M')}"
+        yield Refusal(Against.PAUSED, f"paused{until}: understudy learn resume")
     # A clock that went backwards must not silence the trainer until the old time comes again.
     last_night = min(seen.last_night, seen.now)
     caught_up = seen.now - last_night > MISSED_SECONDS

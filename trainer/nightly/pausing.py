@@ -51,9 +51,18 @@ class Fault(msgspec.Struct, frozen=True, tag="fault"):
     message: str
     remedy: str | None = None
     out_of_memory: bool = False
+    disk_full: bool = False
 
 
 Word = Step | Done | Fault
+
+
+class ProcessDied(RuntimeFault):
+    """The training process ended without a word; its run can be gone on with."""
+
+
+class DiskFull(RuntimeFault):
+    """There is no room for a checkpoint; the run can be gone on with when there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +156,7 @@ class TrainingProcess:
                                 return True
                             yield word
                         if not chunk:
-                            raise RuntimeFault(self._last_words(), f"see {self._log}")
+                            raise ProcessDied(self._last_words(), f"see {self._log}")
                     if time.monotonic() - looked_at < POLL_SECONDS:
                         continue  # steps may come many times a second; looks need not
                     looked_at = time.monotonic()
@@ -190,6 +199,7 @@ class TrainingProcess:
         environment = dict(os.environ)
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
             environment[name] = str(self._threads)
+        environment["TMPDIR"] = str(self._log.parent)  # scratch copies of the user's text go when the run does
         try:
             with open(os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:  # noqa: PTH123 - by descriptor
                 self._process = subprocess.Popen(
@@ -246,7 +256,8 @@ def _understood(line: bytes) -> Step | Done:
     """One line of the child's. Raises the fault that it tells of."""
     word: Word = msgspec.json.decode(line, type=Word)
     if isinstance(word, Fault):
-        raise (OutOfMemory if word.out_of_memory else RuntimeFault)(word.message, word.remedy)
+        kind = OutOfMemory if word.out_of_memory else DiskFull if word.disk_full else RuntimeFault
+        raise kind(word.message, word.remedy)
     return word
 
 

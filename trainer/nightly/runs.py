@@ -42,7 +42,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Version that it was trained from; None: the base."""
     serving: str | None = None
     """Version that served when it began; None: the base."""
+    seen_until: float = 0.0
+    """Unix time, seconds, up to which what serves may have been trained on edits: they can judge nothing."""
+    trained_until: float = 0.0
+    """Unix time, seconds, of the newest edit that it is trained on."""
     stage: Stage = Stage.COLLECT
+    n_faults: int = 0
+    """How often it stopped at something that may pass: a daemon that died, a full disk."""
     candidate: str | None = None
     """Version under which the result was staged."""
     ended: float | None = None

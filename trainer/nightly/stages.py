@@ -1,8 +1,7 @@
-"""What a night does, in order, and what it says meanwhile."""
+"""What a night does, in order, and why it begins where it does."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -32,18 +31,3 @@ class Reason(StrEnum):
     def is_warm(self) -> bool:
         """Whether training goes on from the serving adapter."""
         return self is Reason.WARM
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened in a night, in a sentence."""
-
-    stage: Stage
-    text: str
-    step: int | None = None
-    """Optimiser steps done, while tuning."""
-    n_steps: int | None = None
-    loss: float | None = None
-    """Nats per token, of the step's batch."""
-    paused: bool = False
-    """Whether the training process stands still for the user."""

@@ -1,8 +1,9 @@
-"""One trainer at a time: a lock that the system gives back however its holder ends."""
+"""One trainer at a time: a lock that the system gives back however its holder ends; and a way to ask its holder to leave."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,17 @@ from pathlib import Path
 from local_runtime import __version__
 from local_runtime.daemon import lock
 from local_runtime.errors import RuntimeFault
-from local_runtime.places import places
+from local_runtime.places import folder, places
+
+POLL_SECONDS = 0.1
 
 
 class TrainerBusy(RuntimeFault):
     """Another process trains, judges or forgets."""
+
+
+class TurnWanted(RuntimeFault):
+    """What runs has to leave: its user wants something forgotten. Its run stays to be taken up."""
 
 
 def lock_path() -> Path:
@@ -22,11 +29,29 @@ def lock_path() -> Path:
     return places().data / "trainer.lock"
 
 
+def wanted_path() -> Path:
+    """Its being there asks whoever trains to leave."""
+    return places().data / "trainer.wanted"
+
+
 @contextmanager
-def turn() -> Iterator[None]:
-    """Held inside: nobody else trains, promotes or forgets. Raises TrainerBusy at once if somebody does."""
+def turn(wait_seconds: float = 0.0) -> Iterator[None]:
+    """Held inside: nobody else trains, promotes or forgets.
+
+    With `wait_seconds` whoever trains is asked to leave. Raises TrainerBusy if somebody still does then.
+    """
     path = lock_path()
+    deadline = time.monotonic() + wait_seconds
     descriptor = lock.take(path, __version__)
+    if descriptor is None and wait_seconds:
+        wanted = folder(path.parent) / wanted_path().name
+        wanted.touch(mode=0o600)
+        try:
+            while descriptor is None and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+                descriptor = lock.take(path, __version__)
+        finally:
+            wanted.unlink(missing_ok=True)
     if descriptor is None:
         holder = lock.holder(path)
         who = f"process {holder.pid}" if holder else "another process"
@@ -37,13 +62,21 @@ def turn() -> Iterator[None]:
         os.close(descriptor)
 
 
-def is_taken() -> bool:
-    """Whether somebody trains now."""
+def leave_if_wanted() -> None:
+    """Called by whoever holds the turn, often. Raises TurnWanted."""
+    if wanted_path().exists():
+        raise TurnWanted("the night was ended for `understudy forget`; it is taken up later")
+
+
+def holder_pid() -> int | None:
+    """Who trains now, if anybody."""
+    descriptor = None
     holder = lock.holder(lock_path())
     if holder is None or not holder.alive():
-        return False
-    descriptor = lock.take(lock_path(), __version__)
-    if descriptor is None:
-        return True
-    os.close(descriptor)
-    return False
+        return None
+    try:
+        descriptor = lock.take(lock_path(), __version__)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+    return holder.pid if descriptor is None else None

@@ -1,0 +1,151 @@
+"""The clock: looks once a minute whether a night may begin, and remembers why it did not.
+
+`python -m trainer.nightly` and `understudy learn watch` run it beside the watcher, in one process that needs no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from local_runtime.errors import RuntimeFault
+from local_runtime.places import folder, places
+from trainer.collect.folders import LearnedFolders
+from trainer.collect.journal import Journal, default_path
+from trainer.nightly.attention import Glance
+from trainer.nightly.conditions import (
+    Circumstances,
+    Refusal,
+    free_memory_bytes,
+    load_per_core,
+    machine_refusals,
+    refusals,
+)
+from trainer.nightly.events import Event
+from trainer.nightly.options import LearnOptions
+from trainer.nightly.runs import Runs, write_atomically
+
+log = logging.getLogger("understudy.learn")
+LOOK_SECONDS = 60.0
+
+
+class Waits(msgspec.Struct, frozen=True):
+    """What the clock remembers."""
+
+    looked_at: float = 0.0
+    """Unix time, seconds, of the last look."""
+    sentences: list[str] = []
+    """What spoke against a night then."""
+    counts: dict[str, int] = {}
+    """How many looks each reason stood against a night, ever."""
+
+
+@dataclass(slots=True)
+class Clock:
+    """Decides when; `night` does the rest. The looks at the world are arguments, so that tests need no night."""
+
+    options: LearnOptions
+    look: Callable[[], Glance]
+    night: Callable[[], Iterator[Event]]
+    now: Callable[[], float] = time.time
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Look, and train when the time has come, until `stop` is set."""
+        while not self.stop.is_set():
+            self.tick()
+            self.stop.wait(LOOK_SECONDS)
+
+    def tick(self) -> bool:
+        """One look; whether a night was run. What goes wrong in it is logged, and tried again another night."""
+        try:
+            against = against_a_night(self.now(), self.look(), self.options)
+        except (RuntimeFault, OSError) as problem:
+            log.error("%s", problem)
+            return False
+        remember(self.now(), against)
+        if against:
+            return False
+        events = self.night()
+        try:
+            for event in events:
+                log.info("%s: %s", event.stage.value, event.text)
+                if self.stop.is_set():
+                    break
+        except (RuntimeFault, OSError) as problem:
+            log.error("%s", problem)
+        finally:
+            close = getattr(events, "close", None)
+            if close is not None:
+                close()
+        return True
+
+
+def against_a_night(now: float, glance: Glance, options: LearnOptions) -> list[Refusal]:
+    """Everything that speaks against a night now."""
+    seen = circumstances(now, glance)
+    if seen.n_folders and Runs(places().data / "runs").unfinished() is not None:
+        # One that was cut off is gone on with as soon as the machine is free.
+        paused = glance.paused_until > now
+        return [*refusals(seen, options)] if paused else [*machine_refusals(seen, options)]
+    return [*refusals(seen, options)]
+
+
+def circumstances(now: float, glance: Glance) -> Circumstances:
+    """The state of this machine and of what was saved."""
+    data = folder(places().data)
+    ended = [run.record for run in Runs(data / "runs").finished()]
+    last_night = max((record.ended or record.began for record in ended), default=0.0)
+    return Circumstances(
+        now=now,
+        glance=glance,
+        n_folders=len(LearnedFolders().all()),
+        n_new_edits=n_new_edits(max((record.began for record in ended if not record.failed), default=0.0)),
+        last_night=last_night,
+        load_per_core=load_per_core(),
+        free_memory_bytes=free_memory_bytes(),
+        free_disk_bytes=shutil.disk_usage(data).free,
+    )
+
+
+def n_new_edits(since: float) -> int:
+    """Edits in the journal since a Unix time."""
+    if not default_path().exists():
+        return 0
+    with closing(Journal()) as journal:
+        return journal.count(since)
+
+
+def remember(now: float, against: Sequence[Refusal]) -> None:
+    """Keep why no night began, for `learn status` and the report."""
+    known = remembered()
+    counts = dict(known.counts)
+    for refusal in against:
+        counts[refusal.against.value] = counts.get(refusal.against.value, 0) + 1
+    waits_now = Waits(now, [refusal.sentence for refusal in against], counts)
+    write_atomically(_path(), msgspec.json.encode(waits_now))
+
+
+def remembered() -> Waits:
+    """What the clock remembers; nothing if it cannot be read."""
+    try:
+        return msgspec.json.decode(_path().read_bytes(), type=Waits)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return Waits()
+
+
+def waits() -> dict[str, int]:
+    """How often each reason stood against a night."""
+    return remembered().counts
+
+
+def _path() -> Path:
+    return places().data / "learn-clock.json"

@@ -1,0 +1,27 @@
+"""What a night says while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainer.nightly.runs import Record
+from trainer.nightly.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened in a night, in a sentence."""
+
+    stage: Stage
+    text: str
+    step: int | None = None
+    """Optimiser steps done, while tuning."""
+    n_steps: int | None = None
+    loss: float | None = None
+    """Nats per token, of the step's batch."""
+    paused: bool = False
+    """Whether training stands still for the user."""
+    reaction_seconds: float = 0.0
+    """From the look that saw the user to the training process standing still."""
+    record: Record | None = None
+    """What became of the run; with the last event alone."""

@@ -1,0 +1,141 @@
+"""`python -m trainer.nightly.learning_process RUN STAGE FD`: the child that makes the examples, then trains. The only one with torch.
+
+It lowers its own priority, reports in JSON lines on the descriptor FD, and ends when its parent does (its standard input closes).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from local_runtime.errors import NotReady, OutOfMemory, RuntimeFault
+from local_runtime.fim import FimTokenizer
+from local_runtime.model import registry
+from local_runtime.model.model_folder import ModelFolder
+from local_runtime.outcomes import Outcome, OutcomeLog, database
+from local_runtime.places import places
+from trainer.collect.journal import Journal
+from trainer.examples.dataset import NIGHTLY, REBUILD, Mix, held_out_examples, mixture
+from trainer.examples.store import read_examples, write_examples
+from trainer.nightly.corpus import corpus, read_learnt, write_learnt
+from trainer.nightly.pausing import Done, Fault, Step, Word
+from trainer.nightly.runs import Record, read_record
+from trainer.nightly.stages import Reason, Stage
+from trainer.tuning.recipe import preset
+
+TRAIN, POOL, TUNING = "train.jsonl", "pool.jsonl", "tuning"
+ADAPTER = f"{TUNING}/adapter"
+LOWEST_PRIORITY = 19
+
+
+def main() -> None:
+    """Run one stage of a run, and say how it went."""
+    run, stage, descriptor = Path(sys.argv[1]), Stage(sys.argv[2]), int(sys.argv[3])
+    _end_with_parent()
+    _make_way()
+    with os.fdopen(descriptor, "wb", buffering=0) as pipe:
+
+        def say(word: Word) -> None:
+            pipe.write(msgspec.json.encode(word) + b"\n")
+
+        try:
+            record = read_record(run)
+            if record is None:
+                raise NotReady(f"{run} holds no run", "understudy learn now")
+            {Stage.COLLECT: make_examples, Stage.TUNE: tune_examples}[stage](run, record, say)
+            say(Done())
+        except RuntimeFault as fault:
+            say(Fault(fault.message, fault.remedy, isinstance(fault, OutOfMemory)))
+        except MemoryError:
+            say(Fault("there is not enough memory to train", "understudy train --estimate", out_of_memory=True))
+        except OSError as problem:
+            say(_disk_fault(problem))
+
+
+def make_examples(run: Path, record: Record, say: Callable[[Word], None]) -> None:
+    """Fix the corpus, and write what is trained on and what is judged with into the run."""
+    fixed = read_learnt(run)
+    with closing(Journal()) as journal:
+        found = corpus(journal, last_id=fixed.last_id if fixed else None, seen_until=record.seen_until)
+    known = [*found.train, *found.pool]
+    fim = FimTokenizer.open(registry.find(record.model))
+    mix = _mix(record.reason)
+    # Drawn anew each night, yet the same for the same edits.
+    seed = int(found.learnt.hash[:8], 16) if record.reason.is_warm else record.seed
+    train = mixture(found.train, fim, seed, mix=mix, outcomes=_outcomes(found.learnt.trained_until), known=known)
+    write_examples(run / TRAIN, train)
+    write_examples(run / POOL, held_out_examples(found.pool, known))
+    write_learnt(run, found.learnt)
+
+
+def tune_examples(run: Path, record: Record, say: Callable[[Word], None]) -> None:
+    """Train on the run's examples. Raises RuntimeFault when the loss is no number any more."""
+    from trainer.tuning.tune import tune  # noqa: PLC0415 - torch takes seconds
+
+    model = ModelFolder.open(registry.find(record.model))
+    warm_start = places().adapters / record.parent if record.parent else None
+    steps = run / "steps.jsonl"
+    for report in tune(model, read_examples(run / TRAIN), preset(record.preset), run / TUNING, warm_start):
+        if not math.isfinite(report.loss):
+            raise RuntimeFault(f"the loss became {report.loss} at step {report.step}: nothing of this run is kept")
+        word = Step(report.step, report.n_steps, report.loss, report.seconds, report.rate)
+        with steps.open("ab") as file:
+            file.write(msgspec.json.encode(word) + b"\n")
+        say(word)
+
+
+def _mix(reason: Reason) -> Mix:
+    """A warm night learns what is new; the first one, like a rebuild, all alike, but less of it."""
+    if reason.is_warm:
+        return NIGHTLY
+    return replace(REBUILD, max_examples=NIGHTLY.max_examples) if reason is Reason.FIRST else REBUILD
+
+
+def _outcomes(until: float) -> list[Outcome]:
+    """What became of suggestions up to the newest edit that is trained on: it no longer changes while a run is resumed."""
+    if not database().exists():
+        return []
+    with closing(OutcomeLog(database())) as log:
+        return [one for one in log.outcomes() if one.shown_at <= until]
+
+
+def _end_with_parent() -> None:
+    """When the parent is gone its end of our standard input is closed; a process that trains for nobody must not stay."""
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 1 << 10):
+                pass
+        os._exit(os.EX_TEMPFAIL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _make_way() -> None:
+    """The lowest priority for the processor and the disk."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(psutil.Error, OSError):
+            psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+
+
+def _disk_fault(problem: OSError) -> Fault:
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Fault("the disk is full; the run waits until there is room", f"df -h {places().data}", disk_full=True)
+    return Fault(f"{problem.filename or places().data}: {problem.strerror or problem}")
+
+
+if __name__ == "__main__":
+    main()
