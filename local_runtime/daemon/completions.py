@@ -2,152 +2,37 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from uuid import uuid4
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from local_runtime.daemon.http import EventStream, as_problem, error_of, read, reply, until_hangup
-from local_runtime.daemon.metrics import Outcome
-from local_runtime.daemon.record import Record
-from local_runtime.daemon.scheduler import Superseded
-from local_runtime.daemon.service import Generation, Service
-from local_runtime.daemon.wire import Choice, CompletionReply, CompletionRequest, Logprobs, Timings, Usage
-from local_runtime.engine import Piece, Stop
+from local_runtime.daemon.conversation import converse
+from local_runtime.daemon.http import HttpProblem, error_of
+from local_runtime.daemon.wire import CompletionReply, CompletionRequest
 
-_REASON = {Stop.END: "stop", Stop.TEXT: "stop", Stop.LENGTH: "length", Stop.CANCELLED: "cancelled"}
+
+class OpenAiVoice:
+    """Our own replies, which are OpenAI's; a stream is server-sent events and `[DONE]`."""
+
+    media_type = "text/event-stream"
+
+    def whole(self, reply: CompletionReply) -> CompletionReply:
+        """As it is."""
+        return reply
+
+    def part(self, reply: CompletionReply) -> bytes:
+        """One event, and the end after the last."""
+        return _event(reply) + (b"data: [DONE]\n\n" if reply.usage else b"")
+
+    def fault(self, problem: HttpProblem) -> bytes:
+        """An event with the error, and the end."""
+        return _event(error_of(problem)) + b"data: [DONE]\n\n"
 
 
 async def completions(request: Request) -> Response:
-    """Read, generate, answer; a hang-up ends the generation within one forward."""
-    service: Service = request.app.state.service
-    record = Record(service.metrics, "completion")
-    with record.failures():
-        body = await read(request, CompletionRequest)
-        record.about(body)
-        if not body.stream:
-            return reply(await until_hangup(request, _whole(service, body, record)))
-        events = _events(service, body, record)
-        # The first event is made before the status line is sent: what is wrong with a request becomes a 4xx.
-        first = await until_hangup(request, anext(events))
-    return EventStream(_resumed(first, events))
+    """A request in our own dialect."""
+    return await converse(request, CompletionRequest, lambda body: (body, OpenAiVoice()))
 
 
-async def _resumed(first: msgspec.Struct, events: AsyncIterator[msgspec.Struct]) -> AsyncIterator[msgspec.Struct]:
-    yield first
-    async for event in events:
-        yield event
-
-
-@dataclass
-class _Answer:
-    """A reply as it grows."""
-
-    service: Service
-    body: CompletionRequest
-    generation: Generation
-    id: str = field(default_factory=lambda: f"cmpl-{uuid4().hex}")
-    created: int = field(default_factory=lambda: int(time.time()))
-    n_tokens: int = 0
-    first_token_ms: float = 0.0
-    _lengths: dict[int, int] = field(default_factory=dict)
-
-    def choice(self, index: int, piece: Piece) -> Choice:
-        """One piece as a part of its choice."""
-        if piece.token_ids and not self.n_tokens:
-            self.first_token_ms = self._elapsed_ms()
-        self.n_tokens += len(piece.token_ids)
-        text = piece.text if self.body.max_tokens != 0 else ""
-        logprobs = None
-        if self.body.logprobs is not None and self.body.logprobs is not False:
-            prompting = self.service.prompting
-            assert prompting is not None
-            tokens = prompting.texts(piece.token_ids)
-            offsets = []
-            for token in tokens:
-                offsets.append(self._lengths.get(index, 0))
-                self._lengths[index] = offsets[-1] + len(token)
-            logprobs = Logprobs(tokens, list(piece.logprobs), None, offsets)
-        reason = _REASON[piece.stop] if piece.stop else None
-        return Choice(text, index, logprobs, reason, piece.stop.value if piece.stop else None, list(piece.token_ids))  # type: ignore[arg-type]
-
-    def reply(self, choices: list[Choice], *, last: bool) -> CompletionReply:
-        """The choices in OpenAI's envelope."""
-        generation, n_prompt = self.generation, len(self.generation.prompt.token_ids)
-        model, adapter = self.service.model, generation.choice.adapter
-        answer = CompletionReply(self.id, self.created, model.name if model else "", choices)
-        answer.adapter_id = adapter.id if adapter else None
-        answer.strength = generation.choice.strength
-        if last:
-            answer.usage = Usage(n_prompt, self.n_tokens, n_prompt + self.n_tokens)
-            answer.timings = Timings(self.first_token_ms, self._elapsed_ms())
-        return answer
-
-    def _elapsed_ms(self) -> float:
-        return (time.perf_counter() - self.generation.began) * 1000
-
-
-async def _whole(service: Service, body: CompletionRequest, record: Record) -> CompletionReply:
-    """All choices in one reply. A superseded request gets what there was, with `cancelled` as its reason."""
-    choices = [Choice("", index) for index in range(body.n)]
-    async with service.complete(body) as generation:
-        answer = _Answer(service, body, generation)
-        outcome = Outcome.OK
-        try:
-            async for index, piece in generation.job:
-                _append(choices[index], answer.choice(index, piece))
-        except Superseded:
-            outcome = Outcome.SUPERSEDED
-    for choice in choices:
-        if choice.finish_reason is None:
-            choice.finish_reason = choice.stop_kind = "cancelled"
-    whole = answer.reply(choices, last=True)
-    record.completed(outcome, whole)
-    return whole
-
-
-async def _events(
-    service: Service, body: CompletionRequest, record: Record
-) -> AsyncIterator[CompletionReply | msgspec.Struct]:
-    """One event per piece that brought something; a fault in the middle is the last event."""
-    with record.failures():
-        async with service.complete(body) as generation:
-            answer = _Answer(service, body, generation)
-            outcome = Outcome.OK
-            finished = 0
-            sent = False
-            try:
-                async for index, piece in generation.job:
-                    if not (piece.text or piece.token_ids or piece.stop):
-                        continue  # a prompt is being prefilled
-                    finished += piece.stop is not None
-                    if finished == body.n:
-                        break
-                    yield answer.reply([answer.choice(index, piece)], last=False)
-                    sent = True
-            except Superseded:
-                outcome, index, piece = Outcome.SUPERSEDED, 0, Piece(stop=Stop.CANCELLED)
-            except Exception as fault:
-                if not sent:
-                    raise
-                record.failed(fault)
-                yield error_of(as_problem(fault))
-                return
-            whole = answer.reply([answer.choice(index, piece)], last=True)
-            record.completed(outcome, whole)
-            yield whole
-
-
-def _append(choice: Choice, part: Choice) -> None:
-    choice.text += part.text
-    choice.token_ids += part.token_ids
-    choice.finish_reason, choice.stop_kind = part.finish_reason, part.stop_kind
-    if part.logprobs is not None:
-        choice.logprobs = choice.logprobs or Logprobs([], [], None, [])
-        choice.logprobs.tokens += part.logprobs.tokens
-        choice.logprobs.token_logprobs += part.logprobs.token_logprobs
-        choice.logprobs.text_offset += part.logprobs.text_offset
+def _event(value: msgspec.Struct) -> bytes:
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"

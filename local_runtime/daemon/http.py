@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -126,18 +126,17 @@ async def until_hangup(request: Request, work: Awaitable[T]) -> T:
         await _end(task, gone)
 
 
-class EventStream(Response):
-    """Server-sent events. The iterator is closed as soon as the client is gone or reads no more."""
+class Stream(Response):
+    """A body that grows. The iterator is closed as soon as the client is gone or reads no more."""
 
-    media_type = "text/event-stream"
-
-    def __init__(self, events: AsyncIterator[msgspec.Struct]) -> None:
+    def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str) -> None:
+        self.media_type = media_type
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._events = events
+        self._chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the events end, or `receive` tells that the client hung up."""
+        """Send until the chunks end, or `receive` tells that the client hung up."""
         task = asyncio.ensure_future(self._send(send))
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
@@ -146,15 +145,15 @@ class EventStream(Response):
                 task.result()
         finally:
             await _end(task, gone)
+            await self._chunks.aclose()
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         with suppress(TimeoutError):
-            async for event in self._events:
+            async for chunk in self._chunks:
                 async with asyncio.timeout(SEND_SECONDS):
-                    data = b"data: " + msgspec.json.encode(event) + b"\n\n"
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
-            await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
 
 
 async def _disconnected(receive: Receive) -> None:

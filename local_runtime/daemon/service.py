@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from local_runtime.daemon.activity import Activity
 from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice
+from local_runtime.daemon.line_limits import LineLimits
 from local_runtime.daemon.metrics import Metrics
 from local_runtime.daemon.prompting import Prompting, Target
 from local_runtime.daemon.readiness import Phase, Readiness
@@ -88,7 +89,7 @@ class Service:
         sampling = Sampling(
             n_tokens, request.temperature, request.top_p, request.seed, _stops(request.stop), request.speculate
         )
-        steps = _choices(prompt, sampling, choice, request.n)
+        steps = _choices(prompt, sampling, choice, request)
         async with self._submit(request, steps) as job:
             yield Generation(job, prompt, choice, sampling, began)
 
@@ -188,18 +189,22 @@ def _target(request: ScoreRequest, prompting: Prompting, prompt: Prompt) -> Targ
 
 
 def _choices(
-    prompt: Prompt, sampling: Sampling, choice: Choice, n: int
+    prompt: Prompt, sampling: Sampling, choice: Choice, request: CompletionRequest
 ) -> Callable[[Engine], Iterator[tuple[int, Piece]]]:
     def steps(engine: Engine) -> Iterator[tuple[int, Piece]]:
-        for index in range(n):
+        for index in range(request.n):
             # Each choice of a seeded request has a seed of its own, or all would be the same.
             seed = None if sampling.seed is None else (sampling.seed + index) % (1 << 63)
             own = Sampling(
                 sampling.max_tokens, sampling.temperature, sampling.top_p, seed, sampling.stop, sampling.speculate
             )
+            limits = LineLimits(request.predict_ms, request.min_indent)
             with closing(engine.stream(prompt, own, choice.adapter, choice.strength)) as pieces:  # type: ignore[type-var]
                 for piece in pieces:
-                    yield index, piece
+                    allowed = limits.cut(piece)
+                    yield index, allowed
+                    if allowed is not piece:
+                        break
 
     return steps
 

@@ -72,6 +72,10 @@ class CompletionRequest(Place, kw_only=True):
     n: Annotated[int, Meta(ge=1, le=8)] = 1
     stream: bool = False
     speculate: bool = True
+    predict_ms: Annotated[float, Meta(ge=0)] | None = None
+    """Once this time has passed since the first token, the completion ends as soon as it has a line break."""
+    min_indent: Annotated[int, Meta(ge=0, le=4096)] = 0
+    """A further line indented by fewer characters ends the completion and is left out."""
 
 
 class ScoreRequest(Place, kw_only=True):
