@@ -55,7 +55,7 @@ def pieces(run: Run, after: Sequence[str]) -> Iterator[Run]:
         return
     start = run.j1
     for j in range(run.j1 + 1, run.j2):
-        if after[j].strip() and not after[j - 1].strip():
+        if after[j].strip() and not after[j - 1].strip() and any(line.strip() for line in after[start:j]):
             yield Run(run.i1, run.i1, start, j, False)
             start = j
     yield Run(run.i1, run.i1, start, run.j2, False)

@@ -9,6 +9,7 @@ target or a context, and what the journal holds is the file without them. A priv
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from local_runtime.context.secrets import SecretKind, find_secrets
@@ -52,7 +53,7 @@ def cleaned(
     kept_old: list[str] = []
     kept_new: list[str] = []
     refused: Counter[Refusal] = Counter()
-    for run in (piece for whole in every for piece in pieces(whole, new.lines)):
+    for run in (piece for whole in every for piece in _judged(whole, new.lines, gone)):
         reason = None if run.equal else _reason(run, old, new, language, gone)
         if reason:
             refused[reason] += 1
@@ -101,6 +102,11 @@ def _withheld(text: str, path: str) -> dict[int, Refusal] | Refusal:
         if finding.kind is SecretKind.SECRET or finding.line not in found:
             found[finding.line] = Refusal.SECRET if finding.kind is SecretKind.SECRET else Refusal.PERSONAL
     return found
+
+
+def _judged(run: Run, new: list[str], gone: Counter[str]) -> Iterator[Run]:
+    """What is judged as one: paragraphs, so that an address costs no more than its own; a moved text as a whole."""
+    return iter([run]) if is_moved(new[run.j1 : run.j2], gone) else pieces(run, new)
 
 
 def _reason(run: Run, old: _Side, new: _Side, language: str, gone: Counter[str]) -> Refusal | None:

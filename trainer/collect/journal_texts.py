@@ -64,7 +64,8 @@ def prune(connection: sqlite3.Connection, limits: Limits, now: float) -> int:
         (used,) = connection.execute("SELECT coalesce(sum(size_bytes), 0) FROM texts").fetchone()
         if used <= limits.max_bytes:
             return n
-        oldest = connection.execute("SELECT id FROM edits ORDER BY saved, id LIMIT 100").fetchall()
+        (n_edits,) = connection.execute("SELECT count(*) FROM edits").fetchone()
+        oldest = connection.execute("SELECT id FROM edits ORDER BY saved, id LIMIT ?", (n_edits // 20 + 1,)).fetchall()
         if not oldest:
             return n
         connection.executemany("DELETE FROM edits WHERE id = ?", oldest)
