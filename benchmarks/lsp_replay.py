@@ -150,12 +150,11 @@ def their_sides(
     from tokenizers import Tokenizer  # noqa: PLC0415
 
     write_gguf(folder, gguf)
-    n_threads = os.cpu_count() or 2
     sides = {}
-    in_process = InProcess(gguf, Tokenizer.from_file(str(folder / "tokenizer.json")), n_threads)
+    in_process = InProcess.fastest(gguf, Tokenizer.from_file(str(folder / "tokenizer.json")))
     sides[in_process.name] = [asyncio.run(theirs(scene, in_process)) for scene in played]
     if llama_server is not None:
-        with served(llama_server, gguf, n_threads) as server:
+        with served(llama_server, gguf, in_process.n_threads) as server:
             sides[server.name] = [asyncio.run(theirs(scene, server)) for scene in played]
     return sides
 
@@ -181,7 +180,7 @@ def main() -> None:
         if not arguments.no_peer:
             for side, their in their_sides(played, folder, home / "model.gguf", arguments.llama_server).items():
                 result[f"llama.vim, {side}"] = summed_up(played, their)
-                result[f"compared with llama.vim, {side}"] = compared(mine, their)
+                result[f"compared, {side}"] = compared(mine, their)
     print(json.dumps(result))
 
 

@@ -19,7 +19,9 @@ import asyncio
 import ctypes
 import functools
 import json
+import os
 import socket
+import statistics
 import subprocess
 import time
 import urllib.request
@@ -33,6 +35,7 @@ from tokenizers import Tokenizer
 
 N_BATCH, N_CONTEXT = 1024, 2048
 START_SECONDS = 60.0
+N_TRIED = 64
 
 
 class Served:
@@ -110,6 +113,7 @@ class InProcess:
     def __init__(self, model: Path, tokenizer: Tokenizer, n_threads: int) -> None:
         import llama_cpp  # noqa: PLC0415 - the server's arm does without
 
+        self.n_threads = n_threads
         self._api = llama_cpp
         self._llama = llama_cpp.Llama(
             str(model),
@@ -126,6 +130,12 @@ class InProcess:
         self._tokenizer = tokenizer
         self._stops = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         self._encode = functools.cache(lambda text: tokenizer.encode(text, add_special_tokens=False).ids)
+
+    @classmethod
+    def fastest(cls, model: Path, tokenizer: Tokenizer) -> InProcess:
+        """With one thread or with all, whichever decodes faster here: a small model may be better off with one."""
+        found = [cls(model, tokenizer, n) for n in sorted({1, os.cpu_count() or 1})]
+        return min(found, key=lambda one: one._decode_seconds())
 
     async def complete(self, infill: Infill) -> str:
         """Prompt and decode, as `llama-server` would with its time box and its limit of indentation."""
@@ -175,6 +185,15 @@ class InProcess:
             self._decode(tokens[start : start + N_BATCH])
         self._computed = list(tokens)
         return self._best()
+
+    def _decode_seconds(self) -> float:
+        token, taken = self._read([1] * (N_CONTEXT // 2)), []
+        for _ in range(N_TRIED):
+            began = time.perf_counter()
+            self._decode([token])
+            taken.append(time.perf_counter() - began)
+        self._read([1])
+        return statistics.median(taken)
 
     def _decode(self, tokens: Sequence[int]) -> None:
         array = (self._api.llama_token * len(tokens))(*tokens)
