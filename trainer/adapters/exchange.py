@@ -120,7 +120,8 @@ def _write_weights(
             low_rank = low_ranks.get(name.removesuffix(".weight"))
             if low_rank is not None:
                 weight = weight + np.float32(strength) * (low_rank.b @ low_rank.a)
-            data = weight.astype(DTYPES[dtype])
+            with np.errstate(over="ignore"):  # looked for below
+                data = weight.astype(DTYPES[dtype])
             if not np.isfinite(data).all():
                 raise BadRequest(f"{name} does not fit into {dtype}", "choose --dtype float32")
             opened.write(data.tobytes())

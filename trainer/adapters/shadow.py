@@ -12,6 +12,7 @@ import numpy as np
 
 from local_runtime.daemon.adapter_shelf import Choice
 from local_runtime.outcomes import Fate, Outcome
+from trainer.adapters.versions import Versions
 from trainer.edits import Example
 from trainer.gate.bootstrap import chance_below
 from trainer.gate.judge import Judge
@@ -20,6 +21,20 @@ from trainer.gate.pool import hunk_of, newest
 from trainer.gate.thresholds import THRESHOLDS, Thresholds
 
 _SEEN = (Fate.ACCEPTED, Fate.PARTLY, Fate.TYPED, Fate.REJECTED)
+
+
+def roll_back_if_declined(
+    versions: Versions, since: Sequence[Example], outcomes: Iterable[Outcome], judge: Judge
+) -> str | None:
+    """Roll back what serves if it has declined, by either evidence; the reason, or None if it goes on serving.
+
+    `since`: examples of the hunks saved since it was promoted, which it was not trained on. `outcomes`: of the last weeks.
+    """
+    serving = versions.current()
+    reason = decline_in_use(serving, outcomes) or decline_in_shadow(serving, since, judge)
+    if reason is not None:
+        versions.rollback(reason)
+    return reason
 
 
 def decline_in_shadow(
