@@ -34,7 +34,7 @@ check: $(VENV)/dev ## lint, types, import contracts
 	$(BIN)/lint-imports
 
 # One pytest per area, the cheap ones first: a failure shows early, and torch and the compiler share no process with the rest.
-AREAS := tests/test_house.py tests/fim tests/context tests/lsp tests/model tests/daemon tests/engine tests/compiler tests/bundled
+AREAS := tests/test_house.py tests/fim tests/context tests/lsp tests/nvim tests/model tests/daemon tests/engine tests/compiler tests/bundled
 
 quick: $(VENV)/dev ## tests that need no process of the product's
 	@set -e; for area in $(AREAS); do echo "$$area"; $(BIN)/pytest -q -m 'not e2e' $$area; done

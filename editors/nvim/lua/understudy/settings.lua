@@ -1,0 +1,22 @@
+--- Every setting of the language server, made from its declaration; a test holds the two together.
+return {
+  'enabled',
+  'disabled_languages',
+  'disabled_globs',
+  'ignored_files',
+  'deadline_ms',
+  'invoked_deadline_ms',
+  'debounce_ceiling_ms',
+  'max_lines',
+  'max_tokens',
+  'candidates',
+  'prefetch',
+  'learned_silence',
+  'statistics',
+  'context_recent',
+  'context_neighbours',
+  'context_definitions',
+  'context_search',
+  'context_deadline_ms',
+  'start_runtime',
+}

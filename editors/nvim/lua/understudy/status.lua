@@ -1,0 +1,77 @@
+--- Where the runtime stands, as the language servers report it (`understudy/status`).
+local M = {}
+
+M.METHOD = 'understudy/status'
+
+---@class understudy.Status
+---@field state string off, starting, loading, compiling, ready or failed
+---@field model string
+---@field adapter string? nil for the base model
+---@field strength number
+---@field progress number? 0 to 1 while loading or compiling
+---@field message string
+---@field remedy string? the command that mends what is wrong
+---@field disabled boolean switched off everywhere
+---@field skip string? why there was nothing the last time; nil if there was something
+---@field sentence string the same for people
+---@field latencyMs number? of the last suggestion
+
+local by_client = {} ---@type table<integer, understudy.Status>
+local watchers = {} ---@type fun(new: understudy.Status, old: understudy.Status)[]
+
+--- The status of a client; a table without fields if nothing is known yet.
+---@param client vim.lsp.Client?
+---@return understudy.Status
+function M.of(client)
+  return client and by_client[client.id] or {}
+end
+
+--- Handler of the notification.
+function M.handler(_, params, context)
+  local new, old = {}, by_client[context.client_id] or {}
+  for name, value in pairs(params) do
+    new[name] = value ~= vim.NIL and value or nil
+  end
+  by_client[context.client_id] = new
+  for _, watcher in ipairs(watchers) do
+    watcher(new, old)
+  end
+  vim.api.nvim_exec_autocmds('User', { pattern = 'UnderstudyStatus', modeline = false, data = new })
+  vim.cmd.redrawstatus({ bang = true })
+end
+
+---@param client_id integer
+function M.forget(client_id)
+  by_client[client_id] = nil
+end
+
+---@param watcher fun(new: understudy.Status, old: understudy.Status)
+function M.watch(watcher)
+  watchers = { watcher }
+end
+
+--- One line for people: state, model, adapter, latency.
+---@param status understudy.Status
+---@return string
+function M.line(status)
+  if not status.state then
+    return 'understudy: no server'
+  end
+  if status.disabled then
+    return 'understudy: off'
+  end
+  if status.state ~= 'ready' then
+    local progress = status.progress and (' %d%%'):format(status.progress * 100) or ''
+    return ('understudy: %s%s'):format(status.state, progress)
+  end
+  local words = { 'understudy:', status.model }
+  if status.adapter then
+    words[#words + 1] = ('+ %s%s'):format(status.adapter, status.strength ~= 1 and (' × %.2g'):format(status.strength) or '')
+  end
+  if status.latencyMs then
+    words[#words + 1] = ('%d ms'):format(status.latencyMs)
+  end
+  return table.concat(words, ' ')
+end
+
+return M

@@ -1,0 +1,148 @@
+"""A real Neovim in a terminal: keys go in as a terminal sends them, the screen is read back, and Lua can be asked."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from terminal import Terminal
+
+PLUGIN = Path(__file__).resolve().parents[3] / "editors" / "nvim"
+TAB, ESCAPE, ENTER, BACKSPACE = "\t", "\x1b", "\r", "\x7f"
+ALT_RIGHT, ALT_DOWN, CTRL_BRACKET = "\x1b[1;3C", "\x1b[1;3B", "\x1d"
+NEXT, PREVIOUS, TRIGGER = "\x1bn", "\x1bp", "\x1b/"
+SETUP = "require('understudy').setup{%s}"
+
+
+class Neovim:
+    """One Neovim with our plug-in. Use as a context manager."""
+
+    def __init__(self, program: Path, folder: Path, *, options: str = "", init: str = "", setup: str | None = None, environment: Mapping[str, str] | None = None, lines: int = 20) -> None:  # fmt: skip
+        self.folder = folder
+        self.scratch = folder.parent / f"nvim-{time.monotonic_ns()}"
+        self.scratch.mkdir()
+        (self.scratch / "init.lua").write_text(
+            "vim.o.swapfile = false\nvim.o.shadafile = 'NONE'\nvim.o.laststatus = 0\nvim.o.ruler = false\n"
+            f"vim.opt.runtimepath:prepend('{PLUGIN}')\n{init}\n{SETUP % options if setup is None else setup}\n"
+        )
+        self._socket = str(self.scratch / "s")
+        places = {f"XDG_{name}_HOME": str(self.scratch) for name in ("STATE", "CONFIG", "DATA", "CACHE")}
+        own = {"TERM": "xterm-256color", "NVIM_LOG_FILE": str(self.scratch / "log"), "LC_ALL": "C.UTF-8"}
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLORTERM", "NVIM")}
+        command = [str(program), "-u", str(self.scratch / "init.lua"), "-i", "NONE", "-n", "--listen", self._socket]
+        self.terminal = Terminal(command, inherited | own | places | dict(environment or {}), folder, lines=lines)
+        self._number = 0
+        self._channel = self._connect()
+
+    def __enter__(self) -> Neovim:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+        self.terminal.__exit__()
+
+    def quit(self) -> None:
+        """End as a user does, and wait for it."""
+        self.type(f"{ESCAPE}:qall!{ENTER}")
+        self.terminal.wait()
+
+    def type(self, keys: str) -> None:
+        """Send keys."""
+        self.terminal.type(keys)
+
+    def open(self, name: str, content: str | bytes) -> Path:
+        """Write a file, open it, and wait until the language server has it."""
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.lua("vim.cmd.edit(...)", str(path))
+        self.attached()
+        return path
+
+    def attached(self) -> None:
+        """Wait until the language server has the current file."""
+        self.until("require('understudy.server').client(0) ~= nil", "the language server is attached")
+
+    def ready(self) -> None:
+        """Wait until the model answers."""
+        self.until("require('understudy.status').of(require('understudy.server').client(0)).state == 'ready'", "ready")
+
+    def line(self, number: int) -> str:
+        """A line of the buffer, from 1."""
+        return str(self.lua("return vim.fn.getline(...)", number))
+
+    def buffer(self) -> list[str]:
+        """All lines of the buffer."""
+        return list(self.lua("return vim.api.nvim_buf_get_lines(0, 0, -1, false)"))
+
+    def ghost(self) -> str:
+        """The text of our extmarks as they are now, lines joined."""
+        return str(
+            self.lua("""
+            local text = {}
+            for _, mark in ipairs(vim.api.nvim_buf_get_extmarks(0, require('understudy.screen').namespace, 0, -1, { details = true })) do
+              for _, piece in ipairs(mark[4].virt_text or {}) do text[#text + 1] = piece[1] end
+              for _, line in ipairs(mark[4].virt_lines or {}) do
+                text[#text + 1] = '\\n'
+                for _, piece in ipairs(line) do text[#text + 1] = piece[1] end
+              end
+            end
+            return table.concat(text)""")
+        )
+
+    def shows(self, text: str) -> None:
+        """Wait until a text is on the screen."""
+        self.terminal.shows(text)
+
+    def until(self, expression: str, what: str) -> None:
+        """Wait until a Lua expression is true, reading the screen meanwhile."""
+        self.terminal.until(lambda: self.lua(f"return ({expression}) and true or false"), what)
+
+    def save(self, path: Path) -> bytes:
+        """Leave insert mode and write the file; its bytes."""
+        self.type(ESCAPE)
+        self.until("vim.api.nvim_get_mode().mode == 'n'", "normal mode")
+        self.type(f":write{ENTER}")
+        self.until("not vim.bo.modified and vim.api.nvim_get_mode().mode == 'n'", "the file is written")
+        return path.read_bytes()
+
+    def lua(self, code: str, *arguments: object) -> Any:
+        """Run Lua in Neovim."""
+        self._number += 1
+        request = [0, self._number, "nvim_exec_lua", [code, list(arguments)]]
+        self._channel.sendall(msgspec.msgpack.encode(request))
+        answer: list[Any] = []
+        received = b""
+
+        def answered() -> bool:
+            nonlocal received
+            try:
+                received += self._channel.recv(65_536)
+                answer[:] = msgspec.msgpack.decode(received)
+            except (BlockingIOError, msgspec.DecodeError):
+                return False  # not all of it is here
+            return True
+
+        self.terminal.until(answered, f"Neovim answers {code!r}", also=self._channel)
+        _, number, error, result = answer
+        assert (number, error) == (self._number, None)
+        return result
+
+    def _connect(self) -> socket.socket:
+        channel = socket.socket(socket.AF_UNIX)
+
+        def connected() -> bool:
+            try:
+                channel.connect(self._socket)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            channel.setblocking(False)
+            return True
+
+        self.terminal.until(connected, "Neovim listens")
+        return channel
