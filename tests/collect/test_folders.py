@@ -82,8 +82,20 @@ def test_pause_until_a_time(folders: LearnedFolders) -> None:
     assert not folders.paused(100.0)
     folders.pause()
     assert folders.paused(1e12)
-    folders.resume()
+    folders.resume(now=50.0)
     assert not folders.paused(0.0)
+
+
+def test_what_was_saved_before_opting_in_or_in_a_pause_is_not_recorded(folders: LearnedFolders, tmp_path: Path) -> None:
+    work = folders.on(_made(tmp_path, "work"), since=5.0)
+    assert folders.recorded_from(work) == work.opted_in > 5.0
+    later = work.opted_in + 1000
+    folders.pause(until=later)
+    assert folders.recorded_from(work) == later
+    folders.pause()
+    assert folders.recorded_from(work) == float("inf")
+    folders.resume(now=later + 1)
+    assert folders.recorded_from(work) == later + 1
 
 
 def test_many_writers_lose_nothing(folders: LearnedFolders, tmp_path: Path) -> None:

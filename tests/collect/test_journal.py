@@ -161,7 +161,7 @@ def test_forgetting_leaves_no_trace(journal: Journal, forgotten: str) -> None:
 
 def test_forgetting_a_file_forgets_it_under_its_former_names(journal: Journal) -> None:
     journal.settle(_seen("old.py", "start = 1\nvalue_1 = 1\n"), _edit(1, "old.py"))
-    with journal._changing():
+    with journal.changing_files():
         journal.files.rename(f"{ROOT}/old.py", f"{ROOT}/new.py")
     assert journal.files.read(f"{ROOT}/new.py")
     assert journal.forget(f"{ROOT}/new.py") == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,8 @@ class LearnedFolder:
     """Absolute, links resolved, with forward slashes."""
     since: float
     """Unix time, seconds: edits from then on are learnt from. Earlier than the opting in when history was wanted too."""
+    opted_in: float = 0.0
+    """Unix time, seconds: saves from then on are recorded; what is older is known from git's history alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Pause:
 class _State:
     folders: tuple[LearnedFolder, ...] = ()
     pause: Pause | None = None
+    resumed: float = 0.0
 
 
 class LearnedFolders:
@@ -71,12 +75,13 @@ class LearnedFolders:
             raise BadRequest(f"{root} is not a folder", "understudy learn on PATH/OF/YOUR/PROJECT")
         if root == Path.home().resolve() or root == Path(root.anchor):
             raise BadRequest(f"{root} holds more than your projects", "understudy learn on PATH/OF/YOUR/PROJECT")
-        wanted = LearnedFolder(root.as_posix(), time.time() if since is None else since)
+        now = time.time()
+        wanted = LearnedFolder(root.as_posix(), now if since is None else since, now)
         with self._changing():
             state = self._read()
             for known in state.folders:
                 if _holds(known.root, wanted.root):
-                    wanted = replace(known, since=min(known.since, wanted.since)) if since is not None else known
+                    wanted = replace(known, since=min(known.since, wanted.since))
             kept = [known for known in state.folders if not _holds(wanted.root, known.root)]
             folders = tuple(sorted([*kept, wanted], key=lambda one: one.root))
             self._write(replace(state, folders=folders))
@@ -97,15 +102,23 @@ class LearnedFolders:
         with self._changing():
             self._write(replace(self._read(), pause=Pause(until)))
 
-    def resume(self) -> None:
-        """End a pause."""
+    def resume(self, now: float | None = None) -> None:
+        """End a pause. What was saved during it stays unrecorded."""
         with self._changing():
-            self._write(replace(self._read(), pause=None))
+            state = self._read()
+            if state.pause:
+                self._write(replace(state, pause=None, resumed=time.time() if now is None else now))
 
     def paused(self, now: float) -> Pause | None:
         """The pause that holds at a Unix time."""
         pause = self._read().pause
         return pause if pause and (pause.until is None or now < pause.until) else None
+
+    def recorded_from(self, folder: LearnedFolder) -> float:
+        """Unix time, seconds, before which a save in `folder` is none of ours: it was opted out then, or learning paused."""
+        state = self._read()
+        pause_end = state.pause.until or inf if state.pause else 0.0
+        return max(folder.opted_in, state.resumed, pause_end)
 
     def _read(self) -> _State:
         self.problem = None

@@ -8,6 +8,7 @@ and `.trainignore`; linguist's rules say what is vendored or generated, and `.gi
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from local_runtime.context.ignore import IGNORE_FILES, FileLimits, Ignored, IgnoreRules, read_source
@@ -94,6 +95,37 @@ class FileRules:
                 return Refusal.NOT_CODE
             language, text = cells
         return self.refused_by_text(path, text) or (language, text)
+
+    def files(
+        self, report: Callable[[str, Refusal], None] = lambda path, reason: None
+    ) -> Iterator[tuple[str, os.stat_result]]:
+        """Every file of the folder that its name does not rule out, with its status; links are not followed.
+
+        `report` is told of the others, though not of each file below a folder that nothing is wanted of.
+        """
+        todo = [self.root]
+        while todo:
+            try:
+                entries = sorted(os.scandir(todo.pop()), key=lambda entry: entry.name)
+            except OSError:
+                continue
+            for entry in entries:
+                try:
+                    if entry.is_symlink():
+                        report(entry.path, Refusal.LINK)
+                    elif entry.is_dir(follow_symlinks=False):
+                        if not self.folder_refused(entry.path):
+                            todo.append(entry.path)
+                        elif entry.name != ".git":
+                            report(entry.path, Refusal.IGNORED)
+                    elif entry.is_file(follow_symlinks=False):
+                        refused = self.refused_by_name(entry.path)
+                        if refused:
+                            report(entry.path, refused)
+                        else:
+                            yield entry.path, entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue
 
     def _below(self, path: str) -> str:
         below = path[len(self.root) + 1 :]

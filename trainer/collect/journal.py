@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -44,7 +45,11 @@ class Journal:
         self.limits = limits or Limits()
         self.problem: str | None = None
         """What happened to the journal that was here before, if something did."""
+        self._n_since_prune = 0
         folder(self.path.parent)
+        self._open()
+
+    def _open(self) -> None:
         try:
             self._connection = _opened(self.path)
         except sqlite3.NotSupportedError as error:
@@ -57,7 +62,15 @@ class Journal:
             self._connection = self._begun_anew(error)
         self._texts = Texts(self._connection)
         self.files = SeenFiles(self._connection, self._texts)
-        self._n_since_prune = 0
+
+    def reopen(self) -> None:
+        """After a `sqlite3.DatabaseError`: a journal that was damaged while it was open is set aside."""
+        self._connection.close()
+        self._open()
+
+    def changing_files(self) -> AbstractContextManager[None]:
+        """Several changes of `files`, all or none."""
+        return self._changing()
 
     def add(self, events: Iterable[EditEvent]) -> list[EditEvent]:
         """Store edits and return those that were new, with their ids. Duplicates are left out and counted.

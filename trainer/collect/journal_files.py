@@ -40,6 +40,16 @@ class SeenFiles:
         ).fetchone()
         return SeenFile(path, row[0], self._texts.read(row[1]), *row[2:]) if row else None
 
+    def is_known(self, path: str) -> bool:
+        """Whether a file, or a file below a folder, was seen."""
+        below = (path, path + "/", path + "0")  # `0` follows `/`
+        return (
+            self._connection.execute(
+                "SELECT 1 FROM files WHERE path = ? OR path > ? AND path < ? LIMIT 1", below
+            ).fetchone()
+            is not None
+        )
+
     def stamps(self, root: str) -> Iterator[tuple[str, int, int]]:
         """Path, time of modification (ns) and size (bytes) of every file seen in an opted-in folder."""
         yield from self._connection.execute("SELECT path, modified_ns, size_bytes FROM files WHERE root = ?", (root,))
