@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from local_runtime.daemon import endpoints
 from local_runtime.daemon.completions import completions
+from local_runtime.daemon.foreign.routes import foreign_routes
 from local_runtime.daemon.http import HttpProblem, HungUp, as_problem
 from local_runtime.daemon.openapi import openapi
 from local_runtime.daemon.service import Service
@@ -38,6 +39,7 @@ def build_app(service: Service, end: Callable[[], None], port: int | None = None
             Route("/health", _answering(endpoints.health), methods=["GET"]),
             Route("/metrics", _answering(endpoints.metrics), methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
+            *(Route(r.path, _answering(r.endpoint, r.refusal), methods=[r.method]) for r in foreign_routes()),
         ],
         exception_handlers={HTTPException: _no_such_route},
     )
@@ -48,8 +50,11 @@ def build_app(service: Service, end: Callable[[], None], port: int | None = None
     return app
 
 
-def _answering(endpoint: Endpoint) -> Endpoint:
-    """Turn whatever an endpoint raises into a reply: the only place where an exception becomes a status."""
+def _answering(endpoint: Endpoint, refusal: Callable[[HttpProblem], Response] = HttpProblem.reply) -> Endpoint:
+    """Turn whatever an endpoint raises into a reply: the only place where an exception becomes a status.
+
+    `refusal` words it for other programs' clients.
+    """
 
     async def answer(request: Request) -> Response:
         try:
@@ -66,7 +71,7 @@ def _answering(endpoint: Endpoint) -> Endpoint:
                     type(error).__name__,
                     "".join(traceback.format_tb(error.__traceback__)),
                 )
-            return problem.reply()
+            return refusal(problem)
 
     return answer
 

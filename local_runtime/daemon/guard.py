@@ -16,6 +16,8 @@ from local_runtime.places import folder
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 UNIX_ONLY = "/v1/runtime/"
+TOKEN_PATH = "/t/"
+"""`/t/TOKEN/…` is `/…` with the token: for clients that can be given an address, but no header of one's own."""
 
 
 class LoopbackGuard:
@@ -27,7 +29,8 @@ class LoopbackGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """401 without the token, 403 for a foreign Host or Origin."""
-        problem = self._problem(scope)
+        given, scope = _token_and_rest(scope)
+        problem = self._problem(scope, given)
         if problem is None:
             await self._app(scope, receive, send)
             return
@@ -36,7 +39,7 @@ class LoopbackGuard:
             answer.headers["WWW-Authenticate"] = "Bearer"
         await answer(scope, receive, send)
 
-    def _problem(self, scope: Scope) -> HttpProblem | None:
+    def _problem(self, scope: Scope, in_path: bytes | None) -> HttpProblem | None:
         headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             if name in headers and name in (b"host", b"origin", b"authorization"):
@@ -49,17 +52,28 @@ class LoopbackGuard:
             )
         if b"origin" in headers and not _is_loopback(headers[b"origin"].decode("latin-1")):
             return HttpProblem(403, "requests from web pages are refused", "forbidden")
-        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
+        scheme, _, in_header = headers.get(b"authorization", b"").partition(b" ")
+        # A client that is given the token in the address may send a header of its own, which is nothing to us.
+        given = in_header.strip() if in_path is None and scheme.lower() == b"bearer" else in_path or b""
+        if not hmac.compare_digest(given, self._token):
             return HttpProblem(
                 401,
-                "this port needs `Authorization: Bearer TOKEN`",
+                "this port needs `Authorization: Bearer TOKEN`, or a path below `/t/TOKEN`",
                 "unauthorized",
                 "understudy runtime status --token",
             )
         if scope["path"].startswith(UNIX_ONLY):
             return HttpProblem(403, "this is answered on the Unix socket alone", "forbidden")
         return None
+
+
+def _token_and_rest(scope: Scope) -> tuple[bytes | None, Scope]:
+    """The token in the path, if there is one, and the scope without it: nothing behind here ever sees it."""
+    path: str = scope["path"]
+    if not path.startswith(TOKEN_PATH):
+        return None, scope
+    token, _, rest = path.removeprefix(TOKEN_PATH).partition("/")
+    return token.encode(), {**scope, "path": "/" + rest, "raw_path": ("/" + rest).encode()}
 
 
 def read_token(path: Path) -> str:

@@ -74,6 +74,10 @@ class Service:
         """What is served, once the engine is open."""
         return self.scheduler.engine.model if self.scheduler.engine else None
 
+    def ready(self) -> EngineModel:
+        """The model that answers. Raises NotReady while there is none."""
+        return self._ready(None)[0]
+
     async def away(self, work: Callable[[], T]) -> T:
         """Run something slow on a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, work)
