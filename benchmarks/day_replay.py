@@ -1,0 +1,241 @@
+"""DayReplay: a git history is lived through again, every day followed by a night of learning, and judged on the next day.
+
+    python benchmarks/day_replay.py REPO --author EMAIL --other REPO2 --other-author EMAIL2 --work .cache/day_replay/NAME
+    python benchmarks/day_replay.py . --author EMAIL --edits-per-day 40 …      where all was written in a few days
+
+The first night learns from all days before the replayed ones, every later night goes on from the night before (`warm-night`),
+and every fifth night an adapter is also made anew from the base (`rebuild`) to compare with. Night t sees edits up to day t; its test
+is what day t+1 inserted, into the files as they stood (`hunk_examples`), with the runtime's own context of that moment. No gate
+stands between: what is measured is learning. The wrong user's adapter has learnt all of another project, once.
+
+Contenders are judged by the compiled int8 engine. Loss is nats per byte; `sure` is a paired bootstrap over days. Every
+finished night is a line of WORK/nights.jsonl: run the same command again to go on. Prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+
+import click
+import numpy as np
+
+from local_runtime import bundled
+from local_runtime.bundled import general_holes
+from local_runtime.compiled.opening import open_engine
+from local_runtime.compiled.peft_folder import read_adapter
+from local_runtime.engine import Adapter
+from local_runtime.fim import FimTokenizer
+from local_runtime.model import registry
+from local_runtime.model.model_folder import ModelFolder
+from trainer.collect.git_history import back_fill
+from trainer.edits import EditEvent, Example, Kind
+from trainer.examples.dataset import NIGHTLY, REBUILD, Mix, held_out_examples, mixture
+from trainer.examples.identity import draws, example_key
+from trainer.gate.judge import EngineJudge
+from trainer.gate.measures import Measured, first_line, loss
+from trainer.tuning.recipe import Recipe, preset
+from trainer.tuning.tune import tune
+
+REBUILD_EVERY = 5
+MAX_TESTS = 40
+"""Places of one day that are judged; drawn by their content."""
+Day = list[EditEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """An adapter and what it cost."""
+
+    path: Path
+    n_tokens: int
+    seconds: float
+    """In training steps."""
+
+
+class Replay:
+    """The model, the engine that judges, and the folder in which nights are kept."""
+
+    def __init__(self, model: str, work: Path, max_examples: int) -> None:
+        folder = registry.find(model)
+        self.model = ModelFolder.open(folder)
+        self.fim = FimTokenizer.open(folder)
+        self.work = work
+        self._max_examples = max_examples
+        self._judge = EngineJudge(open_engine(folder), self.fim)
+        self._general = [Example(one.hole, one.middle, 0.0, kind=Kind.GENERAL) for one in general_holes()]
+
+    def learn(
+        self, name: str, edits: Iterable[EditEvent], how: tuple[Mix, Recipe], parent: Path | None = None
+    ) -> Learnt:
+        """The adapter `name`, learnt now unless it is there."""
+        run, (mix, recipe) = self.work / name, how
+        record = run / "record.json"
+        if not record.exists():
+            examples = mixture(
+                edits, self.fim, 0, mix=replace(mix, max_examples=min(mix.max_examples, self._max_examples))
+            )
+            deque(tune(self.model, examples, recipe, run, parent), maxlen=0)
+        took = json.loads(record.read_text())
+        return Learnt(run / "adapter", took["tokens"], took["seconds"])
+
+    def judge(self, tests: Sequence[Example], adapter: Adapter | None) -> dict[str, float]:
+        """Sums over `tests`: nats, bytes, lines, and how many first lines came out exactly."""
+        measured = [Measured(one, self._judge.score(one, adapter), self._judge.complete(one, adapter)) for one in tests]
+        lines = [one for one in measured if first_line(one.example.middle) == one.example.middle.strip()]
+        return {
+            "nats": sum(one.score.nats for one in measured),
+            "bytes": sum(one.n_bytes for one in measured),
+            "lines": len(lines),
+            "exact": sum(one.exact for one in lines),
+        }
+
+    def general_loss(self, adapter: Adapter | None) -> float:
+        """Nats per byte on the frozen general set."""
+        return loss(Measured(one, self._judge.score(one, adapter)) for one in self._general)
+
+
+def days_of(edits: Iterable[EditEvent], edits_per_day: int) -> list[Day]:
+    """Edits by date (UTC), or so many at a time."""
+    ordered = sorted(edits, key=lambda edit: edit.saved)
+    if edits_per_day:
+        return [ordered[i : i + edits_per_day] for i in range(0, len(ordered), edits_per_day)]
+    return [list(day) for _, day in groupby(ordered, key=lambda edit: edit.saved // 86400)]
+
+
+def tests_of(day: Day, before: Sequence[EditEvent]) -> list[Example]:
+    """At most `MAX_TESTS` places of a day, with the context of their moment."""
+    examples = held_out_examples(day, [*before, *day])
+    return sorted(examples, key=lambda one: draws("test", example_key(one)).random())[:MAX_TESTS]
+
+
+def replay(here: Replay, days: Sequence[Day], n_nights: int, wrong: Path) -> list[dict[str, object]]:
+    """Live through the last `n_nights` days, and return what every night brought."""
+    log = here.work / "nights.jsonl"
+    nights = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    first = max(len(days) - n_nights - 1, 0)
+    known = [edit for day in days[: first + 1] for edit in day]
+    parent: Path | None = None
+    for number, t in enumerate(range(first, len(days) - 1)):
+        if number:
+            known += days[t]
+        how = (NIGHTLY, preset("warm-night")) if parent else (REBUILD, preset("first-night"))
+        own = here.learn(f"night-{number:03}", known, how, parent)
+        parent = own.path
+        if number < len(nights):
+            continue
+        tests = tests_of(days[t + 1], known)
+        contenders = {"base": None, "own": own.path, "wrong": wrong}
+        night: dict[str, object] = {
+            "night": number,
+            "seconds": own.seconds,
+            "tokens": own.n_tokens,
+            "tests": len(tests),
+        }
+        if number and number % REBUILD_EVERY == 0:
+            rebuilt = here.learn(f"rebuild-{number:03}", known, (REBUILD, preset("rebuild")))
+            contenders["rebuilt"] = rebuilt.path
+            night |= {"rebuild_tokens": rebuilt.n_tokens, "rebuild_seconds": rebuilt.seconds}
+        adapters = {who: read_adapter(path) if path else None for who, path in contenders.items()}
+        night["judged"] = {who: here.judge(tests, adapter) for who, adapter in adapters.items()}
+        nights.append(night)
+        with log.open("a") as file:
+            file.write(json.dumps(night) + "\n")
+        click.echo(json.dumps(night), err=True)
+    return nights
+
+
+def sum_up(nights: Sequence[dict]) -> dict[str, object]:  # type: ignore[type-arg]
+    """Figures over all nights."""
+    judged = [night["judged"] for night in nights if night["tests"]]
+    rebuilds = [night for night in nights if "rebuilt" in night["judged"] and night["tests"]]
+    lost = partial(_loss, judged)
+    some = partial(_loss, [night["judged"] for night in rebuilds])
+    said: dict[str, object] = {
+        "nights": len(judged),
+        "tests": sum(night["tests"] for night in nights),
+        "loss": {who: round(lost(who), 4) for who in ("base", "own", "wrong")},
+        "own_against_base": round(lost("own") / lost("base") - 1, 4),
+        "own_against_wrong": round(lost("own") / lost("wrong") - 1, 4),
+        "sure": {who: _sure(judged, "own", who) for who in ("base", "wrong")},
+        "exact": {who: round(_exact(judged, who), 4) for who in ("base", "own", "wrong")},
+        "median_night_seconds": median(night["seconds"] for night in nights[1:] or nights),
+    }
+    if rebuilds:
+        tokens = [night["tokens"] / night["rebuild_tokens"] for night in rebuilds]
+        said |= {
+            "warm_share_of_rebuild_gain": round((some("base") - some("own")) / (some("base") - some("rebuilt")), 3),
+            "warm_share_of_rebuild_tokens": round(median(tokens), 3),
+        }
+    return said
+
+
+def _loss(judged: Sequence[dict], who: str) -> float:  # type: ignore[type-arg]
+    return float(sum(day[who]["nats"] for day in judged) / sum(day[who]["bytes"] for day in judged))
+
+
+def _exact(judged: Sequence[dict], who: str) -> float:  # type: ignore[type-arg]
+    return float(sum(day[who]["exact"] for day in judged) / max(sum(day[who]["lines"] for day in judged), 1))
+
+
+def _sure(judged: Sequence[dict], mine: str, other: str) -> float:  # type: ignore[type-arg]
+    sums = np.array([[day[mine]["nats"] - day[other]["nats"], day[mine]["bytes"]] for day in judged])
+    drawn = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), 10_000) @ sums
+    return round(float((drawn[:, 0] < 0).mean()), 4)
+
+
+def _edits(repository: Path, author: str) -> list[EditEvent]:
+    return list(back_fill(str(repository.resolve()), 0.0, [author]))
+
+
+@click.command()
+@click.argument("repository", type=click.Path(path_type=Path, exists=True))
+@click.option("--author", required=True, help="Whose commits are lived through.")
+@click.option(
+    "--other", type=click.Path(path_type=Path, exists=True), required=True, help="The wrong user's repository."
+)
+@click.option("--other-author", required=True)
+@click.option(
+    "--work", type=click.Path(path_type=Path), required=True, help="Where nights are kept; the same again goes on."
+)
+@click.option("--nights", default=30, help="So many of the last days are replayed.")
+@click.option("--edits-per-day", default=0, help="Cut the history into days of so many edits, not by date.")
+@click.option(
+    "--max-examples", default=480, help="Examples of a night at most; also of a rebuild's and the wrong user's."
+)
+@click.option("--model", default="", help="A registered model; by default the bundled one.")
+@click.option("--fresh", is_flag=True, help="Forget the nights that WORK holds.")
+def main(
+    repository: Path,
+    *,
+    author: str,
+    other: Path,
+    other_author: str,
+    work: Path,
+    nights: int,
+    edits_per_day: int,
+    max_examples: int,
+    model: str,
+    fresh: bool,
+) -> None:
+    """Replay, and print one JSON line."""
+    if fresh:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    here = Replay(model or bundled.ensure_imported(), work, max_examples)
+    wrong = here.learn("wrong", _edits(other, other_author), (REBUILD, preset("first-night")))
+    lived = replay(here, days_of(_edits(repository, author), edits_per_day), nights, wrong.path)
+    last = read_adapter(work / f"night-{len(lived) - 1:03}" / "adapter")
+    general = {who: round(here.general_loss(one), 4) for who, one in (("base", None), ("own", last))}
+    print(json.dumps({"repository": repository.resolve().name, **sum_up(lived), "general_loss": general}))
+
+
+if __name__ == "__main__":
+    main()
