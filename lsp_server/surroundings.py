@@ -117,7 +117,8 @@ class Surroundings:
         asked = loop.run_in_executor(self._thread, self._choose, root, request.cursor.hole)
         asked.add_done_callback(lambda answer: self._keep(uri, occasion, answer))
         try:
-            await asyncio.wait_for(asyncio.shield(asked), deadline_ms / 1000)
+            async with asyncio.timeout(deadline_ms / 1000):  # `wait_for` of Python 3.11 may swallow a cancel
+                await asyncio.shield(asked)
         except TimeoutError:
             pass
         except Exception:  # a damaged index costs the context, never the suggestion

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from lsp_server.answer import Request
 from lsp_server.cursor import cursor_at
 from lsp_server.documents import Change, Document, Documents, Encoding, Position
@@ -48,6 +50,17 @@ async def test_an_open_neighbour_is_shown_and_a_switch_hides_it(workspace: Path)
     assert await window.related(document) == ["geometry.py"]
     window.surroundings.settings = replace(only, context_neighbours=False)
     assert await window.related(document) == []
+    window.surroundings.close()
+
+
+async def test_a_cancel_that_comes_with_the_answer_is_a_cancel(workspace: Path) -> None:
+    window = Window(workspace, replace(Settings(), context_search=False))
+    document = window.open("a.py", ASKS)
+    asking = asyncio.create_task(window.related(document))
+    keep = window.surroundings._keep
+    window.surroundings._keep = lambda *answer: (asking.cancel(), keep(*answer))  # type: ignore[assignment]
+    with pytest.raises(asyncio.CancelledError):
+        await asking
     window.surroundings.close()
 
 
