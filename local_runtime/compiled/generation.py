@@ -18,6 +18,7 @@ class Generation:
         self, prompt: Prompt, sampling: Sampling, context_tokens: int, vocabulary: Vocabulary, acceptance: Acceptance
     ) -> None:
         self.token_ids: list[int] = []
+        self._prompt_ids = prompt.token_ids
         self._n_prompt = len(prompt.token_ids)
         self._stop_ids = prompt.stop_ids
         self._room = min(sampling.max_tokens, context_tokens - self._n_prompt)
@@ -25,7 +26,8 @@ class Generation:
         self._healing = Healing(vocabulary, prompt.healed)
         self._text = Detokenizer(vocabulary, sampling.stop, prompt.healed)
         self._acceptance = acceptance
-        self._lookup = PromptLookup(prompt.token_ids, acceptance) if sampling.speculate else None
+        self._speculates = sampling.speculate
+        self._lookup: PromptLookup | None = None
         self._stop: Stop | None = None
 
     @property
@@ -62,8 +64,10 @@ class Generation:
     def draft(self, limit: int) -> Draft:
         """What to verify together with the last token: at most `limit` tokens, none behind one that would end it."""
         limit = min(limit, self._room - len(self.token_ids) - 1)
-        if self._lookup is None or limit < 1 or self._healing.allowed() is not None:
+        if not self._speculates or limit < 1 or self._healing.allowed() is not None:
             return Draft()
+        if self._lookup is None:  # many completions end before they come here
+            self._lookup = PromptLookup((*self._prompt_ids, *self.token_ids), self._acceptance)
         draft = self._lookup.draft(limit)
         end = next((n for n, i in enumerate(draft.token_ids) if i in self._stop_ids), None)
         return draft if end is None else Draft(draft.token_ids[: end + 1], draft.match)

@@ -25,6 +25,8 @@ from local_runtime.target import detect
 WORKING_BYTES = 150 << 20
 """What a process needs beside weights and KV cache."""
 
+FEW_BYTES = 8 << 20
+"""Weights that one thread reads in about 0.2 ms: to wake others for a forward costs more, and far more on a busy machine."""
 KV_TOKENS, LEAST_KV_TOKENS = 16384, 2048
 
 Progress = Callable[[str], None]
@@ -42,7 +44,7 @@ class EngineOptions:
     adapter_bytes: int = DEFAULT_LIMIT_BYTES
     """Memory for adapters that are kept ready."""
     n_threads: int | None = None
-    """Threads that compute; None for one on each core."""
+    """Threads that compute; None for one on each core, or one alone for a small model."""
     kv_dtype: str = "float16"
 
 
@@ -56,19 +58,18 @@ def open_engine(
     options, say = options or EngineOptions(), progress or (lambda _phase: None)
     model = ModelFolder.open(name if isinstance(name, Path) else registry.find(name))
     target = detect()
-    if options.n_threads is not None:
-        target = replace(target, n_threads=options.n_threads)
     library = ensure_library(model.config, model.quantization, target, options.kv_dtype, progress)
+    n_threads = options.n_threads or (1 if packed_bytes(library) < FEW_BYTES else target.n_threads)
     page_tokens = library.layout.page_tokens
     kv_tokens = _kv_tokens(model, library, options.kv_cache_tokens)
     n_pages = -(-kv_tokens // page_tokens) + 1
     context_tokens = min(options.context_tokens, kv_tokens, model.config.context_tokens)
     say("loading weights")
-    weights = load_weights(model, library, target.n_threads)
+    weights = load_weights(model, library, n_threads)
     config = replace(model.config, context_tokens=context_tokens)
-    runtime = Runtime(library, config, rope_tables(config), n_pages, target.n_threads)
+    runtime = Runtime(library, config, rope_tables(config), n_pages, n_threads)
     adapters = Adapters(library, config, weights, options.adapter_bytes)
-    served = _describe(model, config, f"cpu ({target.isa.value}, {target.n_threads} threads)")
+    served = _describe(model, config, f"cpu ({target.isa.value}, {n_threads} threads)")
     return CompiledEngine(served, runtime, adapters, Vocabulary.read(model.path, config.vocab_size))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 MAX_DRAFT = 12
 MAX_MATCH = 8
 MAX_CANDIDATES = 16
@@ -71,34 +73,30 @@ class Acceptance:
 
 
 class PromptLookup:
-    """An index of the token pairs of one text, like the hash chains of LZ77: no rescans as it grows."""
+    """Where in one text its last two tokens stood before. Searched anew each time: a prompt is compared in microseconds."""
 
     def __init__(self, token_ids: Sequence[int], acceptance: Acceptance) -> None:
-        self._ids: list[int] = []
-        self._latest: dict[tuple[int, int], int] = {}
-        self._earlier: list[int] = []
+        self._ids = np.array(token_ids, np.int32)
+        self._n = len(token_ids)
         self._acceptance = acceptance
-        self.extend(token_ids)
 
     def extend(self, token_ids: Sequence[int]) -> None:
         """Append tokens."""
-        ids, latest, earlier = self._ids, self._latest, self._earlier
-        for token in token_ids:
-            if ids:
-                pair = (ids[-1], token)
-                earlier.append(latest.get(pair, 0))
-                latest[pair] = len(ids)
-            else:
-                earlier.append(0)
-            ids.append(token)
+        n = self._n + len(token_ids)
+        if n > len(self._ids):
+            self._ids = np.concatenate([self._ids[: self._n], np.empty(n, np.int32)])
+        self._ids[self._n : n] = token_ids
+        self._n = n
 
     def draft(self, limit: int) -> Draft:
         """Up to `limit` tokens that followed the longest earlier match of the text's end; among equals, the latest."""
-        ids, end = self._ids, len(self._ids) - 1
-        best, best_length, at = 0, 0, self._earlier[end] if end > 0 else 0
-        for _ in range(MAX_CANDIDATES):
-            if not at:
-                break
+        if self._n < 3:
+            return Draft()
+        text = self._ids[: self._n]
+        pairs = np.flatnonzero((text[:-2] == text[-2]) & (text[1:-1] == text[-1]))
+        ids = text.data  # indexing the array itself makes an object of numpy's each time
+        best, best_length, end = 0, 0, self._n - 1
+        for at in (pairs[: -MAX_CANDIDATES - 1 : -1] + 1).tolist():
             length = 2
             while length < MAX_MATCH and length <= at and ids[at - length] == ids[end - length]:
                 length += 1
@@ -106,7 +104,6 @@ class PromptLookup:
                 best, best_length = at, length
             if length == MAX_MATCH:
                 break
-            at = self._earlier[at]
         if not best:
             return Draft()
         drafted: list[int] = []
