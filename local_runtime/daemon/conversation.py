@@ -6,9 +6,11 @@ A dialect is a type of request, a function that understands it as a `CompletionR
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
@@ -41,7 +43,7 @@ class Voice(Protocol):
         ...
 
     def part(self, reply: CompletionReply) -> bytes:
-        """The next bytes of a stream; the last reply has `usage`."""
+        """The next bytes of a stream, if this reply makes any; the last reply has `usage`."""
         ...
 
     def fault(self, problem: HttpProblem) -> bytes:
@@ -71,9 +73,11 @@ async def _said(
     voice: Voice, first: CompletionReply | HttpProblem, replies: AsyncGenerator[CompletionReply | HttpProblem, None]
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(replies):
-        yield _bytes(voice, first)
+        if said := _bytes(voice, first):
+            yield said
         async for reply in replies:
-            yield _bytes(voice, reply)
+            if said := _bytes(voice, reply):
+                yield said
 
 
 def _bytes(voice: Voice, reply: CompletionReply | HttpProblem) -> bytes:
@@ -150,22 +154,20 @@ async def _whole(service: Service, body: CompletionRequest, record: Record) -> C
 async def _replies(
     service: Service, body: CompletionRequest, record: Record
 ) -> AsyncGenerator[CompletionReply | HttpProblem, None]:
-    """One reply per piece that brought something; a fault in the middle is the last."""
+    """One reply for the pieces that came together; a fault in the middle is the last."""
     with record.failures():
         async with service.complete(body) as generation:
             answer = _Answer(service, body, generation)
             outcome = Outcome.OK
-            finished = 0
+            finished, index, piece = 0, 0, Piece()
             sent = False
             try:
-                async for index, piece in generation.job:
-                    if not (piece.text or piece.token_ids or piece.stop):
-                        continue  # a prompt is being prefilled
-                    finished += piece.stop is not None
-                    if finished == body.n:
-                        break
-                    yield answer.reply([answer.choice(index, piece)], last=False)
-                    sent = True
+                while finished < body.n and (pieces := await generation.job.take()):
+                    for index, piece in _joined(pieces):
+                        finished += piece.stop is not None
+                        if finished < body.n:
+                            yield answer.reply([answer.choice(index, piece)], last=False)
+                            sent = True
             except Superseded:
                 outcome, index, piece = Outcome.SUPERSEDED, 0, Piece(stop=Stop.CANCELLED)
             except Exception as fault:
@@ -177,6 +179,20 @@ async def _replies(
             whole = answer.reply([answer.choice(index, piece)], last=True)
             record.completed(outcome, whole)
             yield whole
+
+
+def _joined(pieces: Iterable[tuple[int, Piece]]) -> Iterator[tuple[int, Piece]]:
+    """What came together as one piece per choice. Empty ones, of a prompt that is being prefilled, are left out."""
+    for index, group in groupby(pieces, key=itemgetter(0)):
+        parts = [piece for _, piece in group]
+        joined = Piece(
+            "".join(piece.text for piece in parts),
+            tuple(chain.from_iterable(piece.token_ids for piece in parts)),
+            tuple(chain.from_iterable(piece.logprobs for piece in parts)),
+            parts[-1].stop,
+        )
+        if joined.text or joined.token_ids or joined.stop:
+            yield index, joined
 
 
 def _append(choice: Choice, part: Choice) -> None:

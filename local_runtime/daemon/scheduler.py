@@ -3,6 +3,9 @@
 An engine runs at most one forward per `next` (its law), so that between two forwards this thread can look up: a person's
 request goes before background work, a cancelled one is never stepped again and is closed before the next forward, and
 nobody is served twice while another waits. While there is nothing to do the thread sleeps on a condition.
+
+Waking the event loop for each token of a small model would cost more than the token: results that come within `GATHER_SECONDS`
+are handed over together.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from local_runtime.errors import EngineDied, OutOfMemory, RuntimeFault
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+GATHER_SECONDS = 0.005
+"""No result waits longer than this and one forward of its own request."""
 FAILURES_TO_GIVE_UP = 3
 """Unexpected exceptions in a row before the engine is called broken."""
 
@@ -53,7 +58,11 @@ class Job(Generic[T]):
         self._start = steps
         self._steps: Iterator[T] | None = None
         self._loop = asyncio.get_running_loop()
-        self._results: asyncio.Queue[T | _End | Exception] = asyncio.Queue()
+        self._gathered: list[T | _End | Exception] = []
+        """Not handed over yet. Guarded by the scheduler's lock."""
+        self._handed_over = time.perf_counter()
+        self._ending: _End | Exception | None = None
+        self._results: asyncio.Queue[list[T | _End | Exception]] = asyncio.Queue()
 
     async def __aenter__(self) -> Job[T]:
         return self
@@ -65,13 +74,21 @@ class Job(Generic[T]):
 
     async def __aiter__(self) -> AsyncIterator[T]:
         """Raise Superseded, or the fault that ended the engine's generator."""
-        while True:
-            result = await self._results.get()
-            if result is _End.END:
-                return
-            if isinstance(result, Exception):
-                raise result
-            yield result
+        while results := await self.take():
+            for result in results:
+                yield result
+
+    async def take(self) -> list[T]:
+        """All results that there are, at least one; none at the end. Raises as iterating does."""
+        if self._ending is None:
+            results: list[Any] = await self._results.get()
+            if isinstance(results[-1], _End | Exception):
+                self._ending = results.pop()
+            if results:
+                return results
+        if isinstance(self._ending, Exception):
+            raise self._ending
+        return []
 
     def step(self, engine: Engine) -> T:
         """Run the engine up to its next result: at most one forward. On the engine's thread alone."""
@@ -85,10 +102,17 @@ class Job(Generic[T]):
             self._steps.close()  # type: ignore[attr-defined]
             self._steps = None
 
-    def deliver(self, result: T | _End | Exception) -> None:
-        """Hand a result to the event loop. After the loop has closed nobody waits any more."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._results.put_nowait, result)
+    def gather(self, result: T | _End | Exception) -> bool:
+        """Keep a result; whether it is time to hand over. Under the scheduler's lock."""
+        self._gathered.append(result)
+        return time.perf_counter() - self._handed_over >= GATHER_SECONDS
+
+    def hand_over(self) -> None:
+        """Give what was gathered to the event loop. Under the scheduler's lock. After the loop has closed nobody waits."""
+        gathered, self._gathered = self._gathered, []
+        self._handed_over = time.perf_counter()
+        if gathered and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._results.put_nowait, gathered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +138,8 @@ class Scheduler:
         self._turns: Turns[Job[Any]] = Turns()
         self._newest: dict[tuple[str, str], Job[Any]] = {}
         self._to_close: list[Job[Any]] = []
+        self._gathering: Job[Any] | None = None
+        """Whose results wait while its next step runs."""
         self._stopping = False
         self._n_forwards = 0
         self._busy_seconds = 0.0
@@ -167,7 +193,8 @@ class Scheduler:
         if self._newest.get((job.client, job.document)) is job:
             del self._newest[job.client, job.document]
         self._to_close.append(job)
-        job.deliver(result)
+        job.gather(result)
+        job.hand_over()
 
     def _run(self) -> None:
         try:
@@ -197,6 +224,8 @@ class Scheduler:
                         self._end(waiting, EngineDied("the daemon is stopping"))
                 to_close, self._to_close = self._to_close, []
                 job = self._turns.take()
+                if self._gathering is not None and self._gathering is not job:
+                    self._gathering.hand_over()
             for ended in to_close:
                 ended.close()
             if self._stopping:
@@ -232,7 +261,9 @@ class Scheduler:
             if failure is not None or result is _End.END:
                 self._end(job, failure or _End.END)
             else:
-                job.deliver(result)
+                if job.gather(result):
+                    job.hand_over()
+                self._gathering = job
                 self._turns.add(job, job.client, background=job.background)
         self._judge(failure)
 

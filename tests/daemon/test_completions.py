@@ -30,7 +30,7 @@ async def test_a_whole_answer_has_openais_shape() -> None:
 
 
 async def test_a_stream_brings_the_same_in_parts() -> None:
-    async with running(EchoEngine((Script(("retu", "rn 1"), first_delay_ms=20),))) as daemon:
+    async with running(EchoEngine((Script(("retu", "rn 1"), first_delay_ms=20, delay_ms=20),))) as daemon:
         reply = await daemon.post("/v1/completions", prompt="x", stream=True)
     events = sse(reply.text)
     assert reply.headers["content-type"].startswith("text/event-stream")
@@ -38,6 +38,17 @@ async def test_a_stream_brings_the_same_in_parts() -> None:
     assert [event["choices"][0]["finish_reason"] for event in events] == [None, "stop"]
     assert len({event["id"] for event in events}) == 1
     assert events[-1]["usage"]["completion_tokens"] == 8
+
+
+async def test_tokens_that_come_at_once_are_one_event() -> None:
+    n_tokens = 300
+    async with running(EchoEngine((Script(("x",) * n_tokens),), forward_ms=0)) as daemon:
+        reply = await daemon.post("/v1/completions", prompt="x", stream=True, logprobs=1, max_tokens=n_tokens)
+    choices = [event["choices"][0] for event in sse(reply.text)]
+    assert len(choices) < n_tokens / 3
+    assert "".join(choice["text"] for choice in choices) == "x" * n_tokens
+    assert sum(len(choice["logprobs"]["token_logprobs"]) for choice in choices) == n_tokens
+    assert [offset for choice in choices for offset in choice["logprobs"]["text_offset"]] == list(range(n_tokens))
 
 
 @pytest.mark.parametrize("stream", [False, True])
