@@ -108,13 +108,17 @@ def preview(path: Path | None, n_files: int, n_examples: int) -> None:
 )
 @click.option("--rebuild", is_flag=True, help="Train from the base model instead of from the adapter that serves.")
 @click.option("--preset", metavar="NAME", help="Another recipe than the configured one; see `understudy train --help`.")
-def now(rebuild: bool, preset: str | None) -> None:
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="At most so many steps: a quick night learns less.")
+def now(rebuild: bool, preset: str | None, steps: int | None) -> None:
     """Run a night now: train, judge, and let the better one serve. It still makes way while you type."""
     from trainer.nightly.night import night_of_user  # noqa: PLC0415
     from trainer.nightly.progress import show  # noqa: PLC0415
     from trainer.nightly.stages import Reason  # noqa: PLC0415
+    from trainer.nightly.watching import catch_up  # noqa: PLC0415
 
-    run = show(Console(highlight=False), night_of_user(Reason.ASKED if rebuild else None, preset=preset))
+    catch_up()
+    asked = Reason.ASKED if rebuild else None
+    run = show(Console(highlight=False), night_of_user(asked, preset=preset, max_steps=steps or 0))
     if run.failed:
         raise RuntimeFault(run.outcome)
 

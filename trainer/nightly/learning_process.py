@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import sys
 import threading
@@ -56,7 +55,8 @@ def main() -> None:
             {Stage.COLLECT: make_examples, Stage.TUNE: tune_examples}[stage](run, record, say)
             say(Done())
         except RuntimeFault as fault:
-            say(Fault(fault.message, fault.remedy, isinstance(fault, OutOfMemory)))
+            full = "the disk is full" in fault.message
+            say(Fault(fault.message, fault.remedy, out_of_memory=isinstance(fault, OutOfMemory), disk_full=full))
         except MemoryError:
             say(Fault("there is not enough memory to train", "understudy train --estimate", out_of_memory=True))
         except OSError as problem:
@@ -80,15 +80,16 @@ def make_examples(run: Path, record: Record, say: Callable[[Word], None]) -> Non
 
 
 def tune_examples(run: Path, record: Record, say: Callable[[Word], None]) -> None:
-    """Train on the run's examples. Raises RuntimeFault when the loss is no number any more."""
+    """Train on the run's examples; each step goes to the parent, and to `steps.jsonl` for the report."""
     from trainer.tuning.tune import tune  # noqa: PLC0415 - torch takes seconds
 
     model = ModelFolder.open(registry.find(record.model))
     warm_start = places().adapters / record.parent if record.parent else None
     steps = run / "steps.jsonl"
-    for report in tune(model, read_examples(run / TRAIN), preset(record.preset), run / TUNING, warm_start):
-        if not math.isfinite(report.loss):
-            raise RuntimeFault(f"the loss became {report.loss} at step {report.step}: nothing of this run is kept")
+    recipe = preset(record.preset)
+    if record.max_steps:
+        recipe = replace(recipe, max_steps=min(recipe.max_steps, record.max_steps))
+    for report in tune(model, read_examples(run / TRAIN), recipe, run / TUNING, warm_start):
         word = Step(report.step, report.n_steps, report.loss, report.seconds, report.rate)
         with steps.open("ab") as file:
             file.write(msgspec.json.encode(word) + b"\n")

@@ -35,6 +35,7 @@ from trainer.nightly.events import Event
 from trainer.nightly.learning_process import ADAPTER, POOL, TRAIN
 from trainer.nightly.options import LearnOptions, read_options
 from trainer.nightly.pausing import DiskFull, ProcessDied, Standstill, Step, TrainingProcess, python
+from trainer.nightly.review import review
 from trainer.nightly.runs import Record, Run, Runs
 from trainer.nightly.stages import Reason, Stage
 from trainer.nightly.turn import TurnWanted, leave_if_wanted, turn
@@ -59,12 +60,12 @@ def daemon_judge() -> Iterator[Judge]:
         yield DaemonJudge(client)
 
 
-def night_of_user(asked: Reason | None = None, *, preset: str | None = None) -> Iterator[Event]:
+def night_of_user(asked: Reason | None = None, *, preset: str | None = None, max_steps: int = 0) -> Iterator[Event]:
     """A night with this user's options, model, journal and daemon. See `Night.events`."""
     options = read_options()
     look = Onlooker()
     try:
-        yield from Night(options, look, asked=asked, preset=preset).events()
+        yield from Night(options, look, asked=asked, preset=preset, max_steps=max_steps).events()
     finally:
         look.close()
 
@@ -79,6 +80,8 @@ class Night:
     asked: Reason | None = None
     """Train from the base, for this reason."""
     preset: str | None = None
+    max_steps: int = 0
+    """Fewer optimiser steps than the recipe's; 0: the recipe's."""
     now: Callable[[], float] = time.time
 
     def events(self) -> Iterator[Event]:
@@ -93,6 +96,8 @@ class Night:
             runs = Runs(places().data / "runs")
             for name in runs.clear_broken():
                 yield Event(Stage.COLLECT, f"{name} was cut off at its very beginning and is cleared")
+            if runs.unfinished() is None and (declined := review(_versions(), self.open_judge)) is not None:
+                yield Event(Stage.COLLECT, f"what served is rolled back: {declined}")
             run, taken_up = self._run(runs)
             if taken_up:
                 yield Event(run.record.stage, f"taking up the night of {run.record.id} where it was cut off")
@@ -136,6 +141,7 @@ class Night:
             began=self.now(),
             threads=self.options.threads or usable_cores(),
             preset=preset(self.preset or self.options.preset or PRESETS.get(begin.reason, "rebuild")).name,
+            max_steps=self.max_steps,
             parent=begin.parent,
             serving=serving,
             seen_until=max((one.trained_until for one in ended if one.promoted), default=0.0),
@@ -287,6 +293,10 @@ class Night:
     def _count_fault(self, run: Run, fault: RuntimeFault) -> None:
         with suppress(OSError):  # a full disk may not even take this
             run.update(n_faults=run.record.n_faults + 1, outcome=fault.message)
+
+
+def _versions() -> Versions:
+    return Versions(base_hash=served_model().base_hash)
 
 
 def _event(stage: Stage, word: Step | Standstill) -> Event:

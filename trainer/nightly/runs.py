@@ -6,6 +6,8 @@ is cleared. What a run leaves for the report (its record, its corpus, its steps)
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -38,6 +40,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     threads: int = 1
     preset: str = ""
+    max_steps: int = 0
+    """0: the recipe's."""
     parent: str | None = None
     """Version that it was trained from; None: the base."""
     serving: str | None = None
@@ -79,6 +83,10 @@ class Run:
     def update(self, **changes: object) -> None:
         """Replace fields of the record, on disk first."""
         record = msgspec.structs.replace(self.record, **changes)
+        if record.verdict is not None:  # JSON has no NaN
+            finite = {name: value for name, value in record.verdict.metrics.items() if math.isfinite(value)}
+            verdict = dataclasses.replace(record.verdict, metrics=finite)
+            record = msgspec.structs.replace(record, verdict=verdict)
         write_atomically(self.path / RECORD, msgspec.json.encode(record))
         self.record = record
 

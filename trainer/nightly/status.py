@@ -14,15 +14,14 @@ from local_runtime.places import places
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path
 from trainer.nightly.attention import Onlooker
-from trainer.nightly.clock import against_a_night, remembered
+from trainer.nightly.clock import against_a_night
 from trainer.nightly.options import read_options
 from trainer.nightly.runs import Runs
 from trainer.nightly.service import service
 from trainer.nightly.turn import holder_pid
+from trainer.nightly.watching import is_watching
 
 N_NIGHTS = 5
-WATCHED_SECONDS = 180.0
-"""A clock that looked longer ago than this is not running."""
 
 
 def print_status(console: Console) -> None:
@@ -70,8 +69,7 @@ def print_status(console: Console) -> None:
 
 def _watcher() -> str:
     installed = service()
-    looked_at = remembered().looked_at
-    if 0 <= time.time() - looked_at < WATCHED_SECONDS:
+    if is_watching():
         return "running"
     if installed is not None and installed.is_installed:
         return f"installed ({installed.path}), not running"

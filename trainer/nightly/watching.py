@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from contextlib import closing
 
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal
 from trainer.collect.watch import Watcher
 from trainer.nightly.attention import Onlooker
-from trainer.nightly.clock import Clock
+from trainer.nightly.clock import LOOK_SECONDS, Clock, remembered
 from trainer.nightly.night import night_of_user
 from trainer.nightly.options import read_options
 
+CATCH_UP_SECONDS = 60.0
+WATCHED_SECONDS = 3 * LOOK_SECONDS
+"""A clock that looked longer ago than this is not running."""
 log = logging.getLogger("understudy.learn")
 
 
@@ -36,3 +40,22 @@ def watch_and_train(stop: threading.Event) -> None:
             Clock(options, look, night_of_user, stop=stop).run()
         finally:
             watcher.stop()
+
+
+def catch_up(seconds: float = CATCH_UP_SECONDS) -> None:
+    """Without a watcher: record what was saved in the opted-in folders since one last ran."""
+    folders = LearnedFolders()
+    if is_watching() or not folders.all():
+        return
+    with closing(Journal()) as journal:
+        watcher = Watcher(folders, journal)
+        watcher.start()
+        try:
+            watcher.wait_ready(seconds)
+        finally:
+            watcher.stop()
+
+
+def is_watching() -> bool:
+    """Whether the clock of a watcher looked lately."""
+    return 0 <= time.time() - remembered().looked_at < WATCHED_SECONDS
