@@ -71,7 +71,9 @@ def add_adapter(decoder: nn.Module, recipe: Recipe, warm_start: LowRanks | None 
     """PEFT's LoRA around `decoder`: fresh by the recipe's seed (A random, B zero), or as `warm_start` left it. In float32."""
     peft = import_peft()
     torch.manual_seed(recipe.seed)
-    adapted = peft.get_peft_model(decoder, lora_config(recipe))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of PEFT's own use of transformers
+        adapted = peft.get_peft_model(decoder, lora_config(recipe))
     for name, weight in adapted.named_parameters():
         if ".lora_" in name:
             weight.data = weight.data.float()

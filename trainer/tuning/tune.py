@@ -44,6 +44,7 @@ from trainer.tuning.samples import Sampler, order
 
 SAVE_EVERY_SECONDS = 20.0
 RECORD = "record.json"
+_WIDTHS = 64
 _LOG = logging.getLogger("understudy.tuning")
 
 
@@ -115,7 +116,11 @@ def tune(
         while loop.standing.step < len(plan):
             samples = [sampler.sample(examples[index], epoch) for epoch, index in plan[loop.standing.step]]
             yield loop.step(
-                pad_together(samples, recipe.micro_tokens, fim.end_id), samples, len(plan), pause, memory_cap_bytes
+                pad_together(samples, recipe.micro_tokens, fim.end_id, _WIDTHS),
+                samples,
+                len(plan),
+                pause,
+                memory_cap_bytes,
             )
             if time.monotonic() - saved >= SAVE_EVERY_SECONDS and loop.standing.step < len(plan):
                 checkpoint.save(run, loop.weights, loop.optimizer, loop.standing)

@@ -1,0 +1,15 @@
+"""A tokenizer for examples."""
+
+from __future__ import annotations
+
+import pytest
+
+from local_runtime.fim import FimTokenizer
+from local_runtime.model.synthetic import byte_level_tokenizer
+
+
+@pytest.fixture(scope="session")
+def fim(tmp_path_factory: pytest.TempPathFactory) -> FimTokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    byte_level_tokenizer(512).save(str(folder / "tokenizer.json"))
+    return FimTokenizer.open(folder)
