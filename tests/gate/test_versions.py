@@ -95,6 +95,34 @@ def test_rolling_back_passes_over_what_was_rolled_back_before(versions: Versions
     assert versions.rollback().name == first
 
 
+def test_rolling_back_passes_over_what_is_damaged(versions: Versions, tmp_path: Path) -> None:
+    first, second, third = (promoted(versions, tmp_path, seed) for seed in (1, 2, 3))
+    for name in (second, third):  # what serves, too
+        (places().adapters / name / "adapter_model.safetensors").write_bytes(b"damaged")
+    assert versions.current().name is None
+    assert versions.rollback().name == first
+    assert versions.serving.problem() is None
+
+
+def test_an_imported_adapter_is_left_for_the_newest_version(versions: Versions, tmp_path: Path) -> None:
+    Versions(base_hash="f" * 64).promote(
+        Versions(base_hash="f" * 64).stage(write_adapter(tmp_path / "theirs", "f" * 64).path), YES
+    )
+    mine = promoted(versions, tmp_path, 1)
+    promoted(Versions(base_hash=BASE_HASH), tmp_path, 2)
+    versions.rollback()
+    write_adapter(places().adapters / "team", seed=9)
+    versions.serving.select("team")
+    assert versions.rollback().name == mine
+
+
+def test_an_adapter_of_another_base_never_serves(versions: Versions, tmp_path: Path) -> None:
+    write_adapter(places().adapters / "theirs", "f" * 64)
+    with pytest.raises(AdapterInvalid, match="made for base ffffffffffff"):
+        versions.serving.select("theirs")
+    assert versions.current().name is None
+
+
 def test_seven_versions_and_what_serves_are_kept(versions: Versions, tmp_path: Path) -> None:
     oldest = promoted(versions, tmp_path, 1)
     for seed in range(2, KEEP_VERSIONS + 3):

@@ -43,16 +43,24 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Why it serves no longer, if it was rolled back."""
 
 
-class _WithRecord(msgspec.Struct, frozen=True):
+class Marks(msgspec.Struct, frozen=True):
+    """What versions need of a `manifest.json`."""
+
+    base_hash: str = ""
     gate: Record | None = None
 
 
 def read_record(path: Path) -> Record | None:
     """The gate's record of an adapter folder; None if it was never judged. Raises AdapterInvalid."""
+    return read_marks(path).gate
+
+
+def read_marks(path: Path) -> Marks:
+    """Base and record of an adapter folder, without its weights. Raises AdapterInvalid."""
     try:
-        return msgspec.json.decode((path / MANIFEST).read_bytes(), type=_WithRecord).gate
+        return msgspec.json.decode((path / MANIFEST).read_bytes(), type=Marks)
     except FileNotFoundError:
-        return None
+        return Marks()
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
         raise AdapterInvalid(f"{path / MANIFEST}: {problem}") from None
 

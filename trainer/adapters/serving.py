@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from local_runtime.client import Client
 from local_runtime.compiled.mixing import mix_adapters
 from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice, memory_file
+from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice, Remembered, memory_file
 from local_runtime.daemon.options import read_options
 from local_runtime.daemon.serving import default_model
 from local_runtime.daemon.wire import BASE, AdapterCard, Health, Selection
-from local_runtime.errors import DaemonUnreachable, EngineDied, NotReady
+from local_runtime.errors import AdapterInvalid, DaemonUnreachable, EngineDied, NotReady
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
@@ -30,6 +32,13 @@ class Serving:
         shelf.take_up(self.base_hash)
         return shelf.active
 
+    def remembered(self) -> Remembered | None:
+        """What was chosen, whether it can be read or not; None for the base."""
+        try:
+            return msgspec.json.decode(memory_file().read_bytes(), type=dict[str, Remembered]).get(self.base_hash)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+
     def problem(self) -> str | None:
         """Why the adapter that was chosen does not serve, if it cannot be read any more."""
         shelf = _shelf()
@@ -48,7 +57,13 @@ class Serving:
         if self._told(name, strength):
             return True
         shelf = _shelf()
-        shelf.activate(shelf.choose(BASE if name is None else name, strength), self.base_hash)
+        choice = shelf.choose(BASE if name is None else name, strength)
+        if choice.adapter is not None and choice.adapter.base_hash not in ("", self.base_hash):
+            raise AdapterInvalid(
+                f"{name} was made for base {choice.adapter.base_hash[:12]}, what serves is {self.base_hash[:12]}",
+                "understudy adapter list",
+            )
+        shelf.activate(choice, self.base_hash)
         # One that was just starting may have read the file before it was written.
         return self._told(name, strength)
 

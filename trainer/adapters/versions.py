@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,18 +113,21 @@ class Versions:
     def rollback(self, reason: str = "") -> Choice:
         """Serve what served before the current version, which is marked with `reason`. Raises BadRequest if the base serves."""
         with self._writing():
-            current = self.current()
-            if current.name is None:
+            chosen = self.serving.remembered()
+            if chosen is None:
                 raise BadRequest("the base serves: there is nothing to roll back", "understudy adapter list")
-            known = {version.name: version for version in self.history()}
-            target = self._before(current.name, known)
-            if target is None:
-                self.serving.select(None)
+            records = self._records()
+            for target in self._before(chosen.adapter, records):
+                try:
+                    self.serving.select(target.adapter, target.strength)
+                    break
+                except (AdapterInvalid, BadRequest):  # gone, damaged or of another base: what was there before that
+                    continue
             else:
-                self.serving.select(target.adapter, target.strength)
-            if current.name in known and (record := known[current.name].record):
+                self.serving.select(None)
+            if (record := records.get(chosen.adapter)) is not None:
                 why = reason or "rolled back by hand"
-                files.write_record(self.root / current.name, msgspec.structs.replace(record, rolled_back=why))
+                files.write_record(self.root / chosen.adapter, msgspec.structs.replace(record, rolled_back=why))
         return self.current()
 
     def delete(self, names: Collection[str]) -> None:
@@ -158,30 +161,36 @@ class Versions:
                 return version.name
         return None
 
-    def _before(self, name: str, known: dict[str, Version]) -> Replaced | None:
-        """What to go back to: what the version replaced, or what that replaced, as long as it is there and was not rolled back."""
-        version = known.get(name)
-        if version is None or version.record is None:  # not one of ours: the newest that is
-            good = [v for v in known.values() if v.record and not v.record.rolled_back]
-            return Replaced(good[0].name, good[0].record.strength) if good and good[0].record else None
+    def _before(self, name: str, records: dict[str, Record]) -> Iterator[Replaced]:
+        """What to go back to, the best first: what it replaced, or what that replaced, unless that was rolled back itself."""
+        if name not in records:  # not one of ours: the newest that is
+            for other in sorted(records, key=_number, reverse=True):
+                if not records[other].rolled_back:
+                    yield Replaced(other, records[other].strength)
+            return
         seen = {name}
-        replaced = version.record.replaces
+        replaced = records[name].replaces
         while replaced is not None and replaced.adapter not in seen:
             seen.add(replaced.adapter)
-            older = known.get(replaced.adapter)
-            if older is None or older.record is None:
-                return replaced if self._readable(replaced.adapter) else None
-            if not older.record.rolled_back:
-                return replaced
-            replaced = older.record.replaces
-        return None
+            older = records.get(replaced.adapter)
+            if older is None or not older.rolled_back:
+                yield replaced
+            replaced = older.replaces if older else None
 
-    def _readable(self, name: str) -> bool:
-        try:
-            self._check_base(self.adapter(name))
-        except (AdapterInvalid, OSError):
-            return False
-        return True
+    def _records(self) -> dict[str, Record]:
+        """The records of all versions of this base, whether their weights can be read or not."""
+        found = {}
+        for path in self.root.glob("personal-*"):
+            with suppress(AdapterInvalid):
+                marks = files.read_marks(path)
+                if (
+                    marks.gate
+                    and marks.gate.promoted
+                    and marks.base_hash == self.base_hash
+                    and _VERSION.fullmatch(path.name)
+                ):
+                    found[path.name] = marks.gate
+        return found
 
     def _record(self, verdict: Verdict, name: str) -> Record:
         # JSON has no NaN.
