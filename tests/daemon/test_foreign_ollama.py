@@ -117,6 +117,7 @@ async def test_problems_are_said_in_its_words() -> None:
         ]
     assert (broken.status_code, broken.json()["error"].split(" (")[0]) == (500, "the engine went away")
     assert lines(late.text)[-1]["error"].startswith("the engine went away")
+    assert "format" in refused[0].json()["error"] and "leave out" in refused[0].json()["error"]
     for reply in refused:
         assert reply.status_code == 400
         assert isinstance(reply.json()["error"], str)

@@ -131,6 +131,7 @@ async def test_problems_are_said_in_its_words() -> None:
     assert json.loads(late.text.split("\n\n")[-2].removeprefix("data:"))["error_type"] == "generation"
     for reply in refused:
         assert (reply.status_code, reply.json()["error_type"]) == (422, "validation")
+    assert "leave out" in refused[1].json()["error"]
     assert "<fim_suffix>" in refused[2].json()["error"]
 
 

@@ -42,7 +42,7 @@ class TgiParameters(msgspec.Struct, kw_only=True):
     """llm-ls before 0.5 called it so."""
     return_full_text: bool | None = None
     details: bool | None = None
-    grammar: msgspec.Raw | None = None
+    grammar: Any = None
 
 
 class TgiRequest(msgspec.Struct, kw_only=True):
@@ -172,7 +172,7 @@ def refusal(problem: HttpProblem) -> Response:
 
 def _understood(asked: TgiRequest, *, stream: bool, in_a_list: bool = False) -> tuple[CompletionRequest, TgiVoice]:
     parameters = asked.parameters or TgiParameters()
-    if parameters.grammar is not None and bytes(parameters.grammar) != b"null":
+    if parameters.grammar is not None:
         raise BadRequest("a grammar is not supported: leave out parameters.grammar")
     max_tokens = DEFAULT_NEW_TOKENS if parameters.max_new_tokens is None else parameters.max_new_tokens
     temperature = parameters.temperature
