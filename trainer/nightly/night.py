@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -23,6 +23,7 @@ from local_runtime.places import places
 from local_runtime.target import usable_cores
 from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions
+from trainer.collect.journal import Journal
 from trainer.examples.store import read_examples
 from trainer.gate import gate
 from trainer.gate.judge import DaemonJudge, Judge
@@ -182,6 +183,9 @@ class Night:
     def _collect(self, run: Run) -> Steps:
         """What is learnt from, fixed; nothing to learn ends the night."""
         yield Event(Stage.COLLECT, f"{run.record.reason.value} night: looking at what was saved")
+        with closing(Journal()) as journal:
+            if journal.problem:
+                yield Event(Stage.COLLECT, journal.problem)
         yield from self._in_child(run, Stage.COLLECT)
         learnt = read_learnt(run.path)
         if learnt is None or not learnt.n_train:

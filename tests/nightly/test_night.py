@@ -1,0 +1,145 @@
+"""Whole nights on a tiny model that is really trained, compiled, judged through the daemon, and served."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from night_worlds import AWAY, BEGAN, NOUNS, VERBS, adapter_bytes, finished, handler, learn_from
+
+from local_runtime.client import Client
+from local_runtime.hole import Hole
+from local_runtime.places import places
+from trainer import forgetting
+from trainer.adapters.serving import served_model
+from trainer.adapters.versions import Versions
+from trainer.collect.journal import Journal
+from trainer.edits import EditEvent, Origin
+from trainer.nightly.attention import Glance
+from trainer.nightly.night import Night
+from trainer.nightly.options import LearnOptions
+from trainer.nightly.runs import Runs
+from trainer.nightly.stages import Reason, Stage
+
+pytestmark = pytest.mark.e2e
+
+OPTIONS = LearnOptions(threads=1)
+STEPS = 6
+
+
+def night(max_steps: int = STEPS, **changes: object) -> Night:
+    return Night(OPTIONS, lambda: AWAY, max_steps=max_steps, **changes)  # type: ignore[arg-type]
+
+
+def versions() -> Versions:
+    return Versions(base_hash=served_model().base_hash)
+
+
+@pytest.mark.slow
+def test_a_night_learns_proves_it_and_serves(world: Path, tmp_path: Path) -> None:
+    """And the next nights: nothing new, then warm from what serves."""
+    learn_from(tmp_path / "shop")
+    record, events = finished(night(max_steps=60).events())
+    assert record.promoted
+    assert record.reason is Reason.FIRST
+    assert versions().current().name == "personal-1"
+    assert {event.stage for event in events} == set(Stage)
+    assert [event.step for event in events if event.step] == list(range(1, 61))
+    with Client("tests") as client:
+        said = client.complete(Hole("shop/new.py", "python", handler("parcel", "send")[:-30], ""))
+        assert said.adapter_id == versions().adapter("personal-1").id
+    (run,) = Runs(places().data / "runs").finished()
+    assert not list(run.path.glob("**/*.safetensors"))
+    assert not list(run.path.glob("*.jsonl.part"))
+    assert not (run.path / "train.jsonl").exists()
+
+    record, _ = finished(night().events())
+    assert record.outcome == "nothing new was saved since the last night"
+    journal = Journal()
+    late = BEGAN + 1e6
+    journal.add(
+        [EditEvent(f"{tmp_path}/shop/x.py", f"{tmp_path}/shop", "python", "", handler("x", "y"), late, Origin.SAVE)]
+    )
+    journal.close()
+    record, _ = finished(night().events())
+    assert record.reason is Reason.WARM
+    assert record.parent == "personal-1"
+    assert versions().current().name is not None
+
+
+def test_a_killed_night_is_taken_up_and_ends_as_if_it_had_not_been(world: Path, tmp_path: Path) -> None:
+    """`understudy learn now` is killed -9 in the middle of training; its child ends, too; the next night goes on."""
+    learn_from(tmp_path / "shop", NOUNS[:5], VERBS[:5])
+    whole, _ = finished(night().events())
+    assert whole.candidate is not None
+    expected = adapter_bytes(whole.candidate)
+    versions().delete([whole.candidate])
+    Runs(places().data / "runs").clear()
+
+    command = "from local_runtime.command import main; main()"
+    arguments = ["learn", "now", "--steps", str(STEPS)]
+    (places().config).mkdir(parents=True, exist_ok=True)
+    places().config_file.write_text("[learn]\nthreads = 1\n")
+    with subprocess.Popen([sys.executable, "-c", command, *arguments], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if "training from" in line:
+                break
+        os.kill(running.pid, signal.SIGKILL)
+    left = Runs(places().data / "runs").unfinished()
+    assert left is not None
+    assert left.record.stage is Stage.TUNE
+    assert versions().current().name is None
+
+    record, events = finished(night().events())
+    assert f"taking up the night of {left.record.id}" in events[0].text
+    assert record.id == left.record.id
+    assert record.candidate == whole.candidate
+    assert adapter_bytes(record.candidate) == expected
+
+
+def test_forgetting_equals_never_having_seen(world: Path, tmp_path: Path) -> None:
+    """Bit for bit: a rebuild after `forget`, and a rebuild of a journal without it."""
+    shop = tmp_path / "shop"
+    nouns, verbs = NOUNS[:5], VERBS[:5]
+    learn_from(shop, [noun for noun in nouns if noun != "voucher"], verbs)
+    never, _ = finished(night(asked=Reason.ASKED).events())
+    assert never.candidate is not None
+    expected = adapter_bytes(never.candidate)
+    for part in ("journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"):
+        (places().data / part).unlink(missing_ok=True)
+
+    learn_from(shop, nouns, verbs)
+    seen, _ = finished(night(asked=Reason.ASKED).events())
+    assert seen.candidate is not None
+    assert adapter_bytes(seen.candidate) != expected
+    forgotten = forgetting.forget(shop / "voucher.py")
+    assert forgotten.n_edits == len(verbs)
+    assert forgotten.n_adapters == 2
+    assert forgotten.n_runs == 2
+    assert forgotten.daemon_ended
+    assert not list(places().adapters.glob("**/adapter_model.safetensors"))
+    again, _ = finished(night(asked=Reason.FORGET).events())
+    assert again.candidate is not None
+    assert adapter_bytes(again.candidate) == expected
+    everything = b"".join(
+        path.read_bytes() for path in world.rglob("*") if path.is_file() and "models" not in path.parts
+    )
+    assert b"voucher" not in everything
+
+
+def test_the_user_comes_back_and_the_training_stands_still(world: Path, tmp_path: Path) -> None:
+    learn_from(tmp_path / "shop", NOUNS[:5], VERBS[:5])
+    glances = iter([AWAY, AWAY, AWAY, Glance(0.0), Glance(0.1), Glance(61.0)])
+    one = Night(OPTIONS, lambda: next(glances, AWAY), max_steps=STEPS)
+    record, events = finished(one.events())
+    stands = [event for event in events if event.paused]
+    assert [event.text for event in stands] == ["it stands still: you are typing"]
+    assert all(event.reaction_seconds < 2 for event in stands)
+    assert [event.text for event in events].count("it goes on") == 1
+    assert record.paused_seconds > 0
+    assert not record.failed
