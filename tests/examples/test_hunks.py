@@ -11,7 +11,7 @@ from shop_history import days, edit
 
 from trainer.edits import EditEvent, Example, Kind
 from trainer.examples.hunks import hunk_examples, hunks, pieces
-from trainer.examples.shapes import inserted_lines, shaped_examples
+from trainer.examples.shapes import Shapes, inserted_lines
 from trainer.spans import MAX_MIDDLE_CHARS
 
 LINES = st.lists(st.sampled_from(["a = 1", "b = f(a)", "", "    return b", "x", "}", "print(a, b)"]), max_size=14)
@@ -127,14 +127,19 @@ def test_pieces_lose_nothing_but_blank_lines(text: str) -> None:
     assert all(text[a:b].strip() for a, b in pieces(text))
 
 
+def drawn(event: EditEvent, kind: Kind, n: int, seed: int) -> list[Example]:
+    shapes = Shapes(event)
+    return [one for number in range(n) if (one := shapes.draw(kind, number, seed)) is not None]
+
+
 def test_other_shapes_begin_in_what_was_inserted() -> None:
     event = days()[2]
     lines = inserted_lines(event)
     assert event.after[lines[0][0] : lines[0][1]].strip().startswith("def add")
     for kind in (Kind.LINE, Kind.BLOCK, Kind.NODE, Kind.RANDOM, Kind.EMPTY):
-        found = shaped_examples(event, [kind], 8, seed=1)
+        found = drawn(event, kind, 8, 1)
         assert found, kind
-        assert found == shaped_examples(event, [kind], 8, seed=1)
+        assert found == drawn(event, kind, 8, 1)
         for one in found:
             assert one.hole.prefix + one.middle + one.hole.suffix == event.after
             assert any(begin <= len(one.hole.prefix) <= end for begin, end in lines)
@@ -143,8 +148,17 @@ def test_other_shapes_begin_in_what_was_inserted() -> None:
 
 def test_syntax_nodes_are_whole() -> None:
     """A node of Python's grammar parses or is a part between brackets; it never ends in the middle of a word."""
-    nodes = shaped_examples(days()[2], [Kind.NODE], 24, seed=3)
+    nodes = drawn(days()[2], Kind.NODE, 24, 3)
     assert any("\n" in one.middle for one in nodes)
     for one in nodes:
         assert not (one.middle[-1].isalnum() and one.hole.suffix[:1].isalnum())
         assert one.middle.count("(") == one.middle.count(")")
+
+
+def test_nodes_are_found_among_characters_of_many_bytes() -> None:
+    """Tree-sitter counts bytes, an example characters."""
+    event = edit("a.py", "", "größe = 'äöü €'\nsumme = f(größe, 'ñ')\n")
+    nodes = {one.middle for one in drawn(event, Kind.NODE, 40, 1)} - {event.after}
+    assert {"größe", "f(größe, 'ñ')"} & nodes
+    assert nodes <= {"größe", "summe", "'äöü €'", "'ñ'", "(größe, 'ñ')", "f(größe, 'ñ')", "äöü €",
+                     "größe = 'äöü €'", "summe = f(größe, 'ñ')"}  # fmt: skip

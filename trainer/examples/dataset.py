@@ -6,17 +6,18 @@ Everything drawn depends on the seed and on the content of the edits, never on t
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from local_runtime.fim import FimTokenizer
 from local_runtime.outcomes import Outcome
 from trainer.edits import EditEvent, Example, Kind
 from trainer.examples.general import general_examples
 from trainer.examples.hunks import hunk_examples
-from trainer.examples.identity import by_time, draws, edit_key, example_key
+from trainer.examples.identity import by_time, edit_key, example_key, luck
 from trainer.examples.repository import Repository
-from trainer.examples.shapes import shaped_examples
+from trainer.examples.shapes import Shapes
 from trainer.examples.weighting import Weights
 
 HELD_OUT_SHARE = 0.2
@@ -118,7 +119,7 @@ def mixture(
     ]
     n_general = round(len(users) * mix.general_share / user_share)
     everything = users + general_examples(n_general, seed)
-    return sorted(everything, key=lambda example: draws(seed, "order", example_key(example)).random())
+    return sorted(everything, key=lambda example: luck(seed, "order", example_key(example)))
 
 
 def _drawn(
@@ -131,37 +132,47 @@ def _drawn(
     weight: Callable[[EditEvent], float] = lambda _: 1.0,
     cap: int | None = None,
 ) -> list[Pair]:
-    """At most `n` examples, every shape at its share, by weighted sampling without replacement (Efraimidis and Spirakis 2006)."""
-    by_kind: defaultdict[Kind, list[tuple[float, Pair]]] = defaultdict(list)
+    """At most `n` examples, every shape at its share, by weighted sampling without replacement (Efraimidis and Spirakis 2006).
+
+    Which are tried first is decided before they are made: a long history costs its differences, and no more.
+    """
+    tickets: defaultdict[Kind, list[tuple[float, Callable[[], Example | None], EditEvent]]] = defaultdict(list)
     for edit in edits:
-        power = 1.0 / max(weight(edit), 1e-9)
-        for example in _all_of(edit, seed, mix):
-            luck = draws(seed, "draw", example_key(example)).random()
-            by_kind[example.kind].append((luck**power, (edit, example)))
-    n_hunks = len(by_kind[Kind.HUNK])
-    total = min(n, round(n_hunks / mix.shapes[Kind.HUNK])) if n_hunks else min(n, sum(map(len, by_kind.values())))
+        key, power, shapes = edit_key(edit), 1.0 / max(weight(edit), 1e-9), Shapes(edit)
+        found = hunk_examples(edit, mix.views)
+        for one in found:
+            place = luck(seed, key, len(one.hole.prefix), one.middle) ** power
+            tickets[Kind.HUNK].append((place, partial(_same, one), edit))
+        for kind in mix.shapes:
+            for number in range(min(len(found), _MAX_DRAWS) if kind is not Kind.HUNK else 0):
+                place = luck(seed, key, kind.value, number) ** power
+                tickets[kind].append((place, partial(shapes.draw, kind, number, seed), edit))
+    total = min(n, round(len(tickets[Kind.HUNK]) / mix.shapes[Kind.HUNK]))
     taken: list[Pair] = []
     of_file: Counter[tuple[str, str]] = Counter()
+    seen: set[tuple[EditEvent, Kind, int, str]] = set()
     for kind, share in mix.shapes.items():
         left = max(round(total * share), 1) if total else 0
-        for _, (edit, example) in sorted(by_kind[kind], key=lambda found: -found[0]):
+        for _, make, edit in sorted(tickets[kind], key=lambda ticket: -ticket[0]):
             file = (edit.root, edit.path)
             if left == 0:
                 break
-            if (cap is not None and of_file[file] >= cap) or len(fim.encode(example.middle)) > MAX_TARGET_TOKENS:
+            if cap is not None and of_file[file] >= cap:
                 continue
+            example = make()
+            if example is None or len(fim.encode(example.middle)) > MAX_TARGET_TOKENS:
+                continue
+            if (same := (edit, kind, len(example.hole.prefix), example.middle)) in seen:
+                continue
+            seen.add(same)
             of_file[file] += 1
             left -= 1
             taken.append((edit, example))
     return taken
 
 
-def _all_of(edit: EditEvent, seed: int, mix: Mix) -> Iterator[Example]:
-    """Everything that may be asked about one edit."""
-    found = hunk_examples(edit, mix.views)
-    yield from found
-    others = [kind for kind in mix.shapes if kind is not Kind.HUNK]
-    yield from shaped_examples(edit, others, min(len(found), _MAX_DRAWS), seed)
+def _same(example: Example) -> Example:
+    return example
 
 
 def _with_chunks(chosen: Sequence[Pair], known: Iterable[EditEvent]) -> list[Pair]:

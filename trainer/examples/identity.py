@@ -42,6 +42,11 @@ def draws(*parts: object) -> random.Random:
     return random.Random(_digest(map(str, parts)))
 
 
+def luck(*parts: object) -> float:
+    """One such number, 0 to 1."""
+    return int(_digest(map(str, parts))[:13], 16) / float(1 << 52)
+
+
 def _digest(parts: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for part in parts:

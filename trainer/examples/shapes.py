@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from bisect import bisect_left
+from itertools import accumulate
 
 from local_runtime.context.definitions import parser_of
 from local_runtime.hole import Hole
@@ -14,43 +13,52 @@ from trainer.examples.hunks import MIN_MIDDLE_CHARS, hunks
 from trainer.examples.identity import draws, edit_key
 from trainer.spans import MAX_MIDDLE_CHARS, MAX_RANDOM_CHARS, Shape, Span, span_in_line
 
-if TYPE_CHECKING:
-    from tree_sitter import Node
-
 _SHAPE_OF = {Kind.LINE: Shape.LINE, Kind.BLOCK: Shape.BLOCK, Kind.EMPTY: Shape.EMPTY}
 _MAX_PARSED_CHARS = 256_000
 
 
-def shaped_examples(edit: EditEvent, kinds: Iterable[Kind], n: int, seed: object) -> list[Example]:
-    """Up to `n` holes of each kind that begin in lines which the edit inserted, in the file as it was saved.
+class Shapes:
+    """The holes that begin in lines which one edit inserted, in the file as it was saved."""
 
-    Fewer where a draw gives nothing worth asking for. A draw depends on `seed`, its kind and number, and the edit's content.
-    """
-    lines = inserted_lines(edit)
-    if not lines:
-        return []
-    key = edit_key(edit)
-    found = (_shaped(edit, kind, lines, draws(key, kind.value, number, seed)) for kind in kinds for number in range(n))
-    return list({(one.kind, one.hole.prefix, one.middle): one for one in found if one is not None}.values())
+    def __init__(self, edit: EditEvent) -> None:
+        self._edit = edit
+        self._key = edit_key(edit)
+        self._lines: list[tuple[int, int]] | None = None
+        self._nodes: list[tuple[int, int]] | None = None
 
+    def draw(self, kind: Kind, number: int, seed: object) -> Example | None:
+        """Hole `number` of a kind; None where the draw gives nothing worth asking for.
 
-def _shaped(edit: EditEvent, kind: Kind, lines: list[tuple[int, int]], rng: random.Random) -> Example | None:
-    text = edit.after
-    begin, end = rng.choices(lines, [min(end - begin, 80) for begin, end in lines])[0]
-    if kind is Kind.RANDOM:
-        start = rng.randint(begin, end)
-        span: Span | None = Span(Shape.RANDOM, start, min(start + rng.randint(1, MAX_RANDOM_CHARS), len(text)))
-    elif kind is Kind.NODE:
-        span = _node(text, edit.language, begin, end, rng)
-    else:
-        span = span_in_line(text, begin, end, _SHAPE_OF[kind], rng)
-    if span is None:
-        return None
-    middle = text[span.start : span.end]
-    if kind is not Kind.EMPTY and len(middle.strip()) < MIN_MIDDLE_CHARS:
-        return None
-    hole = Hole(edit.model_path, edit.language, text[: span.start], text[span.end :])
-    return Example(hole, middle, edit.saved, kind=kind, edit_id=edit.id)
+        It depends on `seed`, the kind, the number and the edit's content.
+        """
+        edit, text = self._edit, self._edit.after
+        if self._lines is None:
+            self._lines = inserted_lines(edit)
+        if not self._lines:
+            return None
+        rng = draws(self._key, kind.value, number, seed)
+        begin, end = rng.choices(self._lines, [min(end - begin, 80) for begin, end in self._lines])[0]
+        if kind is Kind.RANDOM:
+            start = rng.randint(begin, end)
+            span: Span | None = Span(Shape.RANDOM, start, min(start + rng.randint(1, MAX_RANDOM_CHARS), len(text)))
+        elif kind is Kind.NODE:
+            span = self._node(begin, end, rng)
+        else:
+            span = span_in_line(text, begin, end, _SHAPE_OF[kind], rng)
+        if span is None:
+            return None
+        middle = text[span.start : span.end]
+        if kind is not Kind.EMPTY and len(middle.strip()) < MIN_MIDDLE_CHARS:
+            return None
+        hole = Hole(edit.model_path, edit.language, text[: span.start], text[span.end :])
+        return Example(hole, middle, edit.saved, kind=kind, edit_id=edit.id)
+
+    def _node(self, begin: int, end: int, rng: random.Random) -> Span | None:
+        """A named syntax node that begins in the line (AST-FIM, arXiv 2506.00204)."""
+        if self._nodes is None:
+            self._nodes = syntax_nodes(self._edit.after, self._edit.language)
+        here = self._nodes[bisect_left(self._nodes, (begin, 0)) : bisect_left(self._nodes, (end, 0))]
+        return Span(Shape.BLOCK, *rng.choice(here)) if here else None
 
 
 def inserted_lines(edit: EditEvent) -> list[tuple[int, int]]:
@@ -70,31 +78,24 @@ def inserted_lines(edit: EditEvent) -> list[tuple[int, int]]:
     return sorted(found.items())
 
 
-def _node(text: str, language: str, begin: int, end: int, rng: random.Random) -> Span | None:
-    """A named syntax node that begins in the line, up to `MAX_MIDDLE_CHARS` long (AST-FIM, arXiv 2506.00204)."""
+def syntax_nodes(text: str, language: str) -> list[tuple[int, int]]:
+    """Start and end of every named node of a fit length, sorted; none for a language without a grammar, or a huge file."""
     parser = parser_of(language) if len(text) <= _MAX_PARSED_CHARS else None
     if parser is None:
-        return None
+        return []
     data = text.encode("utf-8", "replace")
-    first, last = len(text[:begin].encode("utf-8", "replace")), len(text[:end].encode("utf-8", "replace"))
-    ends = sorted(
-        {(node.start_byte, node.end_byte) for node in _beginning_in(parser.parse(data).root_node, first, last)}
-    )
-    fitting = [(a, b) for a, b in ends if MIN_MIDDLE_CHARS <= b - a <= MAX_MIDDLE_CHARS]
-    if not fitting:
-        return None
-    start, stop = rng.choice(fitting)
-    offset = len(data[:start].decode("utf-8", "replace"))
-    return Span(Shape.BLOCK, offset, offset + len(data[start:stop].decode("utf-8", "replace")))
+    at_byte = accumulate(map(_width, text), initial=0) if len(data) != len(text) else range(len(text) + 1)
+    place = {offset: n for n, offset in enumerate(at_byte)}
+    left, found = [parser.parse(data).root_node], set()
+    while left:
+        node = left.pop()
+        left += node.children
+        start, end = place.get(node.start_byte), place.get(node.end_byte)
+        if node.is_named and start is not None and end is not None:
+            found.add((start, end))
+    return sorted((a, b) for a, b in found if MIN_MIDDLE_CHARS <= b - a <= MAX_MIDDLE_CHARS)
 
 
-def _beginning_in(node: Node, first: int, last: int) -> Iterator[Node]:
-    """Named nodes below `node` that begin in the bytes `[first, last)`."""
-    children = node.children
-    at = bisect_right([child.end_byte for child in children], first)
-    for child in children[at:]:
-        if child.start_byte >= last:
-            break
-        if child.is_named and child.start_byte >= first:
-            yield child
-        yield from _beginning_in(child, first, last)
+def _width(character: str) -> int:
+    """Bytes of a character in UTF-8."""
+    return len(character.encode("utf-8", "replace"))
