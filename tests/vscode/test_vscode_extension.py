@@ -1,0 +1,106 @@
+"""The VS Code extension without VS Code: types, lint, its own unit tests, and what its manifest promises."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vscode_extension import EXTENSION, npm
+
+from lsp_server.settings import declaration
+
+SOURCE = "\n".join(path.read_text() for path in sorted((EXTENSION / "src").glob("*.ts")))
+README = (EXTENSION / "README.md").read_text()
+OWN_SETTINGS = {"understudy.command"}
+
+
+@pytest.fixture(scope="module")
+def manifest() -> dict[str, Any]:
+    return json.loads((EXTENSION / "package.json").read_text())
+
+
+def test_types_lint_and_format() -> None:
+    npm("run", "check")
+
+
+def test_units() -> None:
+    said = npm("test")
+    assert re.search(r"^ℹ fail 0$", said, re.M), said
+    assert int(re.search(r"^ℹ pass (\d+)$", said, re.M)[1]) >= 20, said
+
+
+def test_settings_are_the_servers(manifest: dict[str, Any]) -> None:
+    """The manifest is what the script writes from `understudy settings --json`; and it holds each setting, as a user reads it."""
+    npm("run", "settings", "--", "--check")
+    properties = manifest["contributes"]["configuration"]["properties"]
+    assert set(properties) == OWN_SETTINGS | {f"understudy.{one['name']}" for one in declaration()}
+    for one in declaration():
+        assert properties[f"understudy.{one['name']}"]["default"] == one["default"]
+        assert properties[f"understudy.{one['name']}"]["markdownDescription"].startswith(one["doc"])
+
+
+def test_every_command_is_declared_and_handled(manifest: dict[str, Any]) -> None:
+    declared = {one["command"] for one in manifest["contributes"]["commands"]}
+    table = re.search(r"const handlers:.*?= \{(.*?)\n  \};", SOURCE, re.S)
+    assert table is not None
+    assert declared == {f"understudy.{name}" for name in re.findall(r"^    (\w+)[:,]", table[1], re.M)}
+
+
+def test_every_key_is_documented(manifest: dict[str, Any]) -> None:
+    for binding in manifest["contributes"]["keybindings"]:
+        for key in {binding["key"], binding.get("mac", binding["key"])}:
+            assert f"`{key}`" in README, f"the README lacks {key}"
+        assert f"`{binding['command']}`" in README
+    bound = {binding["command"] for binding in manifest["contributes"]["keybindings"]}
+    assert set(re.findall(r"`(understudy\.\w+)`", README)) <= bound | set(
+        manifest["contributes"]["configuration"]["properties"]
+    )
+
+
+def test_the_walkthrough_is_there(manifest: dict[str, Any]) -> None:
+    commands = {one["command"] for one in manifest["contributes"]["commands"]}
+    for walkthrough in manifest["contributes"]["walkthroughs"]:
+        assert f"understudy#{walkthrough['id']}'" in SOURCE, "nothing opens it"
+        for step in walkthrough["steps"]:
+            assert (EXTENSION / step["media"]["markdown"]).is_file()
+            assert set(re.findall(r"\(command:([\w.]+)\)", step["description"])) <= commands
+
+
+def test_an_untrusted_workspace_runs_nothing_of_its_own(manifest: dict[str, Any]) -> None:
+    untrusted = manifest["capabilities"]["untrustedWorkspaces"]
+    assert untrusted["supported"] == "limited"
+    assert set(untrusted["restrictedConfigurations"]) == OWN_SETTINGS
+    assert "!vscode.workspace.isTrusted" in SOURCE, "the workspace's Python is asked for the command"
+
+
+def test_the_package_holds_what_is_needed_and_no_more(manifest: dict[str, Any]) -> None:
+    npm("run", "package")
+    with zipfile.ZipFile(EXTENSION / "understudy.vsix") as vsix:
+        names = {name.removeprefix("extension/") for name in vsix.namelist()}
+        licences = vsix.read("extension/out/licences.txt").decode()
+        packed_licence = vsix.read("extension/LICENSE.txt")
+    media = {f"media/walkthrough/{path.name}" for path in (EXTENSION / "media" / "walkthrough").iterdir()}
+    assert names == media | {
+        "[Content_Types].xml",
+        "extension.vsixmanifest",
+        "LICENSE.txt",
+        "changelog.md",
+        "media/icon.png",
+        "out/extension.cjs",
+        "out/licences.txt",
+        "package.json",
+        "readme.md",
+    }
+    assert packed_licence == (EXTENSION.parents[1] / "LICENSE").read_bytes()
+    for package in manifest["dependencies"]:
+        assert package in licences
+
+
+def test_the_icon_is_drawn_from_its_source(tmp_path: Path) -> None:
+    before = (EXTENSION / "media" / "icon.png").read_bytes()
+    npm("run", "icon")
+    assert (EXTENSION / "media" / "icon.png").read_bytes() == before
