@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -71,7 +72,11 @@ class Server(LanguageServer):
     def switch(self, switched: switches.Switches) -> None:
         """Take over what was toggled."""
         self.session.completer.switches = switched
-        self.notify_status(disabled=switched.everywhere_off)
+        self.notify_status(
+            disabled=switched.everywhere_off,
+            languagesOff=sorted(switched.languages_off),
+            foldersOff=sorted(switched.folders_off),
+        )
 
     def notify_status(self, **changes: object) -> None:
         """Tell the status item, if anything is new."""
@@ -176,6 +181,7 @@ async def _initialized(ls: Server, _: types.InitializedParams) -> None:
     if ls.initial.start_runtime:
         ls.runtime.wake()
     ls.session.learn(await asyncio.to_thread(ls.metrics.history))
+    gc.freeze()  # modules and types stay: no collection need walk them between two keys
 
 
 async def _did_change_configuration(ls: Server, params: types.DidChangeConfigurationParams) -> None:

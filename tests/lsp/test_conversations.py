@@ -156,6 +156,8 @@ async def test_toggles_last_and_everybody_hears_of_them(daemon: EchoDaemon, work
         await editor.execute("understudy.toggle", "language", "python")
         await editor.items(uri, 0, 4)
         assert await editor.why() == ["disabled_language", "disabled_folder"]
+        status = [m["params"] for m in editor.notifications if m["method"] == "understudy/status"][-1]
+        assert (status["languagesOff"], status["foldersOff"]) == ([], [str(workspace)])
     async with Editor(workspace) as second:
         uri = second.open("a.py", "x = \n")
         await second.ready()
