@@ -38,6 +38,7 @@ class Neovim:
         self.terminal = Terminal(command, inherited | own | places | dict(environment or {}), folder, lines=lines)
         self._number = 0
         self._channel = self._connect()
+        self.until("vim.v.vim_did_enter == 1", "the configuration was read")
 
     def __enter__(self) -> Neovim:
         return self
@@ -130,7 +131,8 @@ class Neovim:
 
         self.terminal.until(answered, f"Neovim answers {code!r}", also=self._channel)
         _, number, error, result = answer
-        assert (number, error) == (self._number, None)
+        assert number == self._number
+        assert error is None, error
         return result
 
     def _connect(self) -> socket.socket:

@@ -128,7 +128,9 @@ M.commands.why = {
 
 M.commands.stats = {
   run = function()
-    run({ 'stats' })
+    execute('understudy.stats', {}, function(result)
+      window.show('Suggestions of the last 30 days', require('understudy.stats').lines(result))
+    end)
   end,
 }
 

@@ -50,15 +50,25 @@ local function fallback(key)
   return name
 end
 
+--- Do what a key is for, or else what it did before.
+---@param name string
+---@param otherwise string
+local function press(name, otherwise)
+  if not M.actions[name]() then
+    vim.api.nvim_feedkeys(vim.keycode(otherwise), 'im', false)
+  end
+end
+
 --- Map the keys that the user chose.
 ---@param keys understudy.Keys|false
 function M.map(keys)
   for name, key in pairs(keys or {}) do
     if key then
       local otherwise = fallback(key)
+      -- A command, not an expression: that would be looked at before what was typed just ahead of it stands in the buffer.
       vim.keymap.set('i', key, function()
-        return M.actions[name]() and '' or otherwise
-      end, { expr = true, remap = true, silent = true, desc = 'understudy: ' .. name:gsub('_', ' ') })
+        press(name, otherwise)
+      end, { silent = true, desc = 'understudy: ' .. name:gsub('_', ' ') })
     end
   end
 end

@@ -1,0 +1,275 @@
+"""The plug-in and the processes behind it: silence where it belongs, switches, deadlines, crashes, two editors, files of every kind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import SUITES, set_up
+from echo_daemon import EchoDaemon
+from neovim import BACKSPACE, ENTER, ESCAPE, PLUGIN, TAB, Neovim
+
+from local_runtime.daemon import lock
+from local_runtime.daemon.sockets import lock_path
+
+pytestmark = pytest.mark.e2e
+Start = Callable[..., Neovim]
+SKIP = "require('understudy.status').of(require('understudy.server').client(0)).skip"
+
+
+def daemon_pid() -> int:
+    holder = lock.holder(lock_path())
+    assert holder is not None
+    return holder.pid
+
+
+def test_silent_in_secret_files_and_says_why(newest: Path, start: Start, daemon: EchoDaemon) -> None:
+    nvim = start(newest)
+    path = nvim.open(".env", "A=1\n")
+    nvim.ready()
+    nvim.type("oB=")
+    nvim.until(f"{SKIP} == 'secret_file'", "the reason is known")
+    nvim.type("2")
+    nvim.until("vim.fn.getline(2) == 'B=2'", "typed")
+    assert nvim.ghost() == ""
+    assert nvim.save(path) == b"A=1\nB=2\n"
+    nvim.type(":Understudy why" + ENTER)
+    nvim.shows("The file may hold secrets; such files are never read.")
+    nvim.type("q:Understudy status" + ENTER)
+    nvim.shows("understudy: echo")
+
+
+def test_toggled_for_everybody(program: Path, start: Start, daemon: EchoDaemon) -> None:
+    nvim = start(program)
+    nvim.open("run.sh", "echo 1\n")
+    nvim.ready()
+    nvim.type(":Understudy toggle" + ENTER)
+    nvim.shows("suggestions are off everywhere")
+    nvim.type("ox=")
+    nvim.until(f"{SKIP} == 'disabled'", "silent")
+    assert nvim.ghost() == ""
+    nvim.type(ESCAPE + ":Understudy toggle" + ENTER)
+    nvim.shows("suggestions are on everywhere")
+    nvim.type(":Understudy toggle lang" + TAB + ENTER)
+    nvim.shows("suggestions are off for shellscript")
+    nvim.type("A1")
+    nvim.until(f"{SKIP} == 'disabled_language'", "silent in this language")
+    nvim.type(ESCAPE + ":Understudy toggle language" + ENTER)
+    nvim.shows("suggestions are on for shellscript")
+    nvim.type("oy=")
+    nvim.shows("y=compute(a, b)")
+
+
+def test_a_killed_daemon_comes_back(newest: Path, start: Start, daemon: EchoDaemon) -> None:
+    nvim = start(newest)
+    path = nvim.open("a.py", "x = 1\n")
+    nvim.ready()
+    nvim.type("oy = ")
+    nvim.shows("y = compute(a, b)")
+    killed = daemon_pid()
+    os.kill(killed, signal.SIGKILL)
+    nvim.type(TAB + ENTER + "z = ")
+    nvim.until("vim.fn.getline(3) == 'z = '", "typed")
+    for _ in range(50):  # a user types on until something is there
+        if "z = compute" in nvim.terminal.text():
+            break
+        nvim.type("q" + BACKSPACE)
+        nvim.terminal.read(0.2)
+    nvim.shows("z = compute(a, b)")
+    assert daemon_pid() != killed
+    nvim.type(TAB)
+    nvim.until("vim.fn.getline(3) == 'z = compute(a, b)'", "accepted")
+    assert nvim.save(path) == b"x = 1\ny = compute(a, b)\nz = compute(a, b)\n"
+
+
+def test_a_killed_language_server_comes_back(program: Path, start: Start, daemon: EchoDaemon) -> None:
+    nvim = start(program)
+    nvim.open("a.py", "x = 1\n")
+    nvim.ready()
+    nvim.type("oy = ")
+    nvim.shows("y = compute(a, b)")
+    first = nvim.lua("return require('understudy.server').client(0).id")
+    pid = nvim.lua("return vim.iter(vim.api.nvim_get_proc_children(vim.fn.getpid())):totable()[1]")
+    os.kill(pid, signal.SIGKILL)
+    nvim.until(
+        f"(function(c) return c and c.id ~= {first} end)(require('understudy.server').client(0))", "another one runs"
+    )
+    nvim.ready()
+    nvim.type("c")
+    nvim.shows("y = compute(a, b)")
+
+
+def test_at_the_deadline_there_is_what_there_is(newest: Path, start: Start, daemon: EchoDaemon) -> None:
+    daemon.says("first + ", "second", delay_ms=60_000)
+    nvim = start(newest, "settings = { deadline_ms = 200 }")
+    path = nvim.open("a.py", "x = 1\n")
+    nvim.ready()
+    nvim.type("oy = ")
+    nvim.shows("y = first +")
+    nvim.type(TAB)
+    nvim.until("vim.fn.getline(2) == 'y = first +'", "accepted")
+    assert nvim.save(path) == b"x = 1\ny = first +\n"
+
+
+def test_what_is_superseded_is_taken_back(newest: Path, start: Start, daemon: EchoDaemon) -> None:
+    daemon.says("slow", first_delay_ms=60_000)
+    nvim = start(newest, "settings = { deadlineMs = 10000, debounce_ceiling_ms = 0 }")
+    nvim.open("a.py", "x = 1\n")
+    nvim.ready()
+    nvim.lua("""
+    _G.seen = {}
+    vim.api.nvim_create_autocmd('LspRequest', { callback = function(event)
+      if event.data.request.method == 'textDocument/inlineCompletion' then table.insert(_G.seen, event.data.request.type) end
+    end })""")
+    nvim.type("oy")
+    nvim.until("vim.fn.getline(2) == 'y' and vim.list_contains(_G.seen, 'pending')", "asked")
+    nvim.type(" = ")
+    nvim.until("vim.fn.getline(2) == 'y = ' and vim.list_contains(_G.seen, 'cancel')", "taken back")
+    nvim.type(ESCAPE)
+    nvim.until("_G.seen[#_G.seen] ~= 'pending'", "nothing is asked outside insert mode")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_files_of_every_kind(program: Path, start: Start, daemon: EchoDaemon, encoding: str) -> None:
+    nvim = start(program, f"capabilities = {{ general = {{ positionEncodings = {{ '{encoding}' }} }} }}")
+    dos = nvim.open("dos.py", b"x = 1\r\ny = 2\r\n")
+    nvim.ready()
+    assert nvim.lua("return require('understudy.server').client(0).offset_encoding") == encoding
+    nvim.type("oz = ")
+    nvim.shows("z = compute(a, b)")
+    nvim.type(TAB)
+    nvim.until("vim.fn.getline(2) == 'z = compute(a, b)'", "accepted")
+    assert nvim.save(dos) == b"x = 1\r\nz = compute(a, b)\r\ny = 2\r\n"
+
+    emoji = nvim.open("emoji.py", 'print("😀é", )\n')
+    nvim.type("$i")
+    nvim.shows('print("😀é", compute(a, b))')
+    nvim.type("com")
+    nvim.until("vim.fn.getline(1) == 'print(\"😀é\", com)'", "typed through")
+    nvim.type(TAB)
+    nvim.until("vim.fn.getline(1) == 'print(\"😀é\", compute(a, b))'", "accepted")
+    assert nvim.save(emoji) == 'print("😀é", compute(a, b))\n'.encode()
+
+    nvim.lua("vim.o.expandtab, vim.o.tabstop, vim.o.shiftwidth = false, 8, 8")
+    tabs = nvim.open("tabs.go", "func f() {\n\tx := 1\n}\n")
+    nvim.type("jo")
+    nvim.until("vim.fn.getline(3) == '\\t'", "indented")
+    nvim.type("y := ")
+    nvim.shows("        y := compute(a, b)")
+    nvim.type(TAB)
+    nvim.until("vim.fn.getline(3) == '\\ty := compute(a, b)'", "accepted")
+    assert nvim.save(tabs) == b"func f() {\n\tx := 1\n\ty := compute(a, b)\n}\n"
+
+
+def test_tabs_in_a_suggestion_are_drawn_where_they_stand(newest: Path, start: Start, daemon: EchoDaemon) -> None:
+    daemon.says("for i := range n {\n", "\t\tsum += i\n", "\t}\n", "\treturn sum\n")
+    nvim = start(newest, init="vim.o.tabstop = 4")
+    path = nvim.open("a.go", "func f(n int) int {\n\t\n}\n")
+    nvim.ready()
+    nvim.type("jA")
+    nvim.shows("\n    for i := range n {\n        sum += i\n    }\n    return sum\n}")
+    nvim.type(TAB)
+    nvim.until("vim.fn.line('$') == 6", "accepted")
+    assert nvim.save(path) == b"func f(n int) int {\n\tfor i := range n {\n\t\tsum += i\n\t}\n\treturn sum\n}\n"
+
+
+def test_two_editors_share_one_daemon(start: Start, daemon: EchoDaemon) -> None:
+    editors = [start(set_up(suite)) for suite in SUITES.values()]
+    pids = set()
+    for number, nvim in enumerate(editors):
+        nvim.open(f"{number}.py", "x = 1\n")
+        nvim.ready()
+        pids.add(daemon_pid())
+        nvim.type("oy = ")
+        nvim.shows("y = compute(a, b)")
+    assert len(pids) == 1
+
+
+def test_one_language_server_per_project(newest: Path, start: Start, daemon: EchoDaemon, workspace: Path) -> None:
+    nvim = start(newest)
+    for name in ("a.py", "b.py", "inner/pyproject.toml", "inner/c.py"):
+        nvim.open(name, "")
+    roots = nvim.lua(
+        "return vim.tbl_map(function(c) return c.config.root_dir end, require('understudy.server').clients())"
+    )
+    assert sorted(roots) == [str(workspace), str(workspace / "inner")]
+
+
+def test_without_the_command_it_says_how_to_get_it(newest: Path, start: Start) -> None:
+    nvim = start(newest, setup="require('understudy').setup{ command = '/nowhere/understudy' }")
+    nvim.lua("vim.cmd.edit('a.py')")
+    nvim.shows("pipx install .")
+    nvim.type(ENTER + "ox\ty" + ESCAPE)
+    nvim.until("vim.fn.getline(2) == 'x\\ty'", "keys work without it")
+
+
+def test_wrong_options_are_told_and_do_no_harm(newest: Path, start: Start, daemon: EchoDaemon) -> None:
+    nvim = start(newest, "settings = { maxLine = 3, context = { recent = false } }, kyes = {}, automatic = 'yes'")
+    nvim.shows("option automatic is a string; expected boolean")
+    told = nvim.lua("return vim.fn.execute('messages')")
+    assert "option kyes is unknown; known are automatic, " in told
+    assert "settings.max_line is unknown" in told
+    assert "context_recent" not in told
+    nvim.type(ENTER)
+    nvim.open("a.py", "x = 1\n")
+    nvim.ready()
+
+
+def test_health_help_and_completion(newest: Path, start: Start, daemon: EchoDaemon, workspace: Path) -> None:
+    """As a package of Neovim's own, with help tags made by Neovim."""
+    site = (
+        f"vim.opt.packpath:prepend('{workspace}/site')\nvim.opt.runtimepath:remove('{PLUGIN}')\nvim.cmd.packloadall()"
+    )
+    package = workspace / "site/pack/understudy/start/understudy"
+    package.parent.mkdir(parents=True)
+    package.symlink_to(PLUGIN)
+    nvim = start(newest, init=site, lines=50)
+    nvim.lua("vim.cmd.helptags(...)", str(PLUGIN / "doc"))
+    nvim.type(":help understudy-key-accept" + ENTER)
+    nvim.shows("Take the suggestion. A step of its own for undo.")
+    nvim.type(":close" + ENTER)
+    names = nvim.lua("return vim.fn.getcompletion('Understudy ', 'cmdline')")
+    assert names == nvim.lua("return require('understudy.commands').names()")
+    assert nvim.lua("return vim.fn.getcompletion('Understudy res', 'cmdline')") == ["restart"]
+    assert nvim.lua("return vim.fn.getcompletion('Understudy learn ', 'cmdline')")[0] == "on"
+    nvim.open("a.py", "x = 1\n")
+    nvim.ready()
+    assert nvim.lua("return vim.fn.getcompletion('Understudy adapter ', 'cmdline')") == ["base"]
+    nvim.type(":checkhealth understudy" + ENTER)
+    nvim.shows("understudy: echo")
+    health = "\n".join(nvim.buffer())
+    assert "understudy, version" in health
+    assert "ERROR" not in health.split("understudy doctor")[0]
+
+
+def test_neovims_own_inline_completion_works_too(newest: Path, start: Start, daemon: EchoDaemon) -> None:
+    """The language server without our plug-in: what any editor that speaks LSP 3.18 gets."""
+    own = """
+    vim.lsp.config('plain', { cmd = { vim.env.UNDERSTUDY, 'lsp', '--client', 'neovim' }, filetypes = { 'python' } })
+    vim.lsp.enable('plain')
+    vim.lsp.inline_completion.enable()
+    vim.keymap.set('i', '<Tab>', function()
+      if not vim.lsp.inline_completion.get() then return '<Tab>' end
+    end, { expr = true })"""
+    import sys  # noqa: PLC0415
+
+    command = str(Path(sys.executable).parent / "understudy")
+    nvim = start(newest, setup=own, environment={"UNDERSTUDY": command})
+    path = nvim.folder / "a.py"
+    path.write_text("x = 1\n")
+    nvim.lua("vim.cmd.edit(...)", str(path))
+    nvim.until("#vim.lsp.get_clients({ name = 'plain' }) == 1", "attached")
+    nvim.type("oy = ")
+    nvim.until("vim.fn.getline(2) == 'y = '", "typed")
+    for _ in range(50):  # it asks 200 ms after a key, and only then
+        if "y = compute" in nvim.terminal.text():
+            break
+        nvim.type("q" + BACKSPACE)
+        nvim.terminal.read(0.5)
+    nvim.shows("y = compute(a, b)")
+    nvim.type(TAB)
+    nvim.until("vim.fn.getline(2) == 'y = compute(a, b)'", "accepted")
+    assert nvim.save(path) == b"x = 1\ny = compute(a, b)\n"
