@@ -1,12 +1,12 @@
-/** Learning: switched on for a folder, started now, reported, and undone for a file. The `understudy` command does the work. */
+/** Learning: switched on for a folder, started now, reported, and undone for a file. */
 
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import * as vscode from 'vscode';
 import { placeOf } from './place.ts';
 import type { Answer, Server } from './server.ts';
+import { understudy } from './understudyCommand.ts';
 
-const run = promisify(execFile);
+const LEARN = 'Learn';
+const LEARN_COMMITS = 'Also from my commits of 90 days';
 
 /** Ask first: from then on what is saved there is kept, and learnt from. */
 export async function learnHere(server: Server, log: vscode.LogOutputChannel): Promise<Answer | undefined> {
@@ -15,67 +15,59 @@ export async function learnHere(server: Server, log: vscode.LogOutputChannel): P
     return { ok: false, message: 'Open a folder first.' };
   }
   const detail =
-    'What you change in saved files there is kept on this machine, and a small adapter is trained from it while you are away. ' +
-    'Secrets, ignored and generated files are left out. `understudy forget` undoes it.';
-  const chosen = await vscode.window.showInformationMessage(`Learn from ${folder}?`, { modal: true, detail }, 'Learn');
-  if (chosen !== 'Learn') {
+    'What you change in saved files there is kept on this machine, and a small adapter is trained from it at night. Secrets, ' +
+    'ignored and generated files are left out. A login service is installed that watches and trains; ' +
+    '`understudy learn off` ends it, `understudy forget` removes what was kept.';
+  const question = `Learn from ${folder}?`;
+  const chosen = await vscode.window.showInformationMessage(question, { modal: true, detail }, LEARN, LEARN_COMMITS);
+  if (chosen === undefined) {
     return undefined;
   }
-  return said(await understudy(server, log, `learning from ${folder}`, 'learn', 'on', folder));
+  const commits = chosen === LEARN_COMMITS ? ['--since', '90d'] : [];
+  const args = ['learn', 'on', folder, ...commits, '--yes'];
+  const answer = await understudy(server, log, { title: `learning from ${folder}`, args });
+  return told(answer, `learning from ${folder} is on; \`understudy learn preview\` shows what would be trained on`);
 }
 
-export async function trainNow(server: Server): Promise<Answer> {
-  return said(await server.execute('understudy.train'));
+/** A night, now. Closing the window or cancelling cuts it off; the next night takes it up. */
+export async function trainNow(server: Server, log: vscode.LogOutputChannel): Promise<Answer> {
+  const answer = await understudy(server, log, { title: 'training', args: ['learn', 'now'], cancellable: true });
+  return told(answer, answer.message?.trim().split('\n').at(-1)?.trim() || 'the training has ended');
 }
 
-/** What was learnt, as a document. */
+/** What was learnt: the summary as a document, the whole of it in the browser. */
 export async function report(server: Server, log: vscode.LogOutputChannel): Promise<Answer | undefined> {
-  const answer = await understudy(server, log, 'the report', 'report');
+  const answer = await understudy(server, log, { title: 'the report', args: ['report'] });
   if (!answer.ok) {
     return answer;
   }
-  const document = await vscode.workspace.openTextDocument({ language: 'plaintext', content: answer.message ?? '' });
+  const content = answer.message ?? '';
+  const document = await vscode.workspace.openTextDocument({ language: 'plaintext', content });
   await vscode.window.showTextDocument(document, { preview: true });
+  const page = content.match(/^the whole report: (.+)$/m)?.[1];
+  if (page !== undefined) {
+    const chosen = await vscode.window.showInformationMessage('Understudy: the whole report is a page.', 'Open it');
+    if (chosen !== undefined) {
+      await vscode.env.openExternal(vscode.Uri.file(page));
+    }
+  }
   return undefined;
 }
 
 /** Forget the open file: nothing that was kept of it stays. */
 export async function forgetFile(server: Server): Promise<Answer> {
   const uri = vscode.window.activeTextEditor?.document.uri;
-  return uri === undefined
-    ? { ok: false, message: 'Open the file that is to be forgotten.' }
-    : said(await server.execute('understudy.forget', uri.toString()));
+  if (uri === undefined) {
+    return { ok: false, message: 'Open the file that is to be forgotten.' };
+  }
+  const answer = await server.execute('understudy.forget', uri.toString());
+  return told(answer, answer.message ?? 'forgotten');
 }
 
-/** Show what a command that went well has to say. */
-function said(answer: Answer): Answer {
-  if (answer.ok && answer.message) {
-    void vscode.window.showInformationMessage(`Understudy: ${answer.message}`);
+/** A command that went well says so. */
+function told(answer: Answer, message: string): Answer {
+  if (answer.ok) {
+    void vscode.window.showInformationMessage(`Understudy: ${message}`);
   }
   return answer;
-}
-
-/** Run the `understudy` command that also serves this window; `message` is what it printed. */
-async function understudy(
-  server: Server,
-  log: vscode.LogOutputChannel,
-  title: string,
-  ...args: readonly string[]
-): Promise<Answer> {
-  const { command } = server;
-  if (command === undefined) {
-    return { ok: false, message: 'The command `understudy` was not found.' };
-  }
-  log.info(`${command} ${args.join(' ')}`);
-  const progress = { location: vscode.ProgressLocation.Window, title: `Understudy: ${title}` };
-  return vscode.window.withProgress(progress, async () => {
-    try {
-      const { stdout } = await run(command, args, { env: { ...process.env, NO_COLOR: '1' } });
-      return { ok: true, message: stdout.trim() };
-    } catch (problem) {
-      const { stderr, message } = problem as { stderr?: string; message: string };
-      log.error(stderr || message);
-      return { ok: false, message: stderr?.trim().split('\n').at(-1) || message };
-    }
-  });
 }
