@@ -1,0 +1,168 @@
+"""Random kill -9s over the whole path of a night: is what serves always complete, is nothing lost, does it end the same?
+
+    python benchmarks/night_kill.py [--kills 20] [--steps 20] [--seed 1]
+
+The bundled model, in a home of its own, where a first adapter serves. A warm night is run once in peace: the reference. Then it
+is run from the same state again and again by `understudy learn now`, and at a random moment its process, its training process or the
+daemon is killed -9, until that night is over or its turn is, and so on until there were enough kills. After each kill what serves
+must be a complete adapter (every file read and checked) and the journal whole; at the end of each night the candidate must be
+the reference's, byte for byte. One JSON line at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import click
+import psutil
+from night_world import add, house, own_home
+
+from local_runtime.client import Client
+from local_runtime.compiled.peft_folder import read_adapter, read_low_ranks
+from local_runtime.places import places
+from trainer.adapters.serving import served_model
+from trainer.adapters.versions import Versions
+from trainer.collect.journal import Journal
+from trainer.nightly.attention import Glance
+from trainer.nightly.night import Night
+from trainer.nightly.options import LearnOptions
+from trainer.nightly.runs import Runs
+
+PROGRAM = "from local_runtime.command import main; main()"
+VICTIMS = ("night", "training", "daemon")
+N_FIRST, N_NEW = 120, 10
+
+
+def adapter_hashes() -> set[str]:
+    """SHA-256 of the weights of every adapter on disk."""
+    files = places().adapters.glob("**/adapter_model.safetensors")
+    return {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def start(steps: int) -> subprocess.Popen[bytes]:
+    """`understudy learn now`."""
+    command = [sys.executable, "-c", PROGRAM, "learn", "now", "--steps", str(steps)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def victim_of(kind: str, night: subprocess.Popen[bytes], home: str) -> int | None:
+    """The process to kill, if there is one now."""
+    if kind == "night":
+        return night.pid
+    wanted = "trainer.nightly.learning_process" if kind == "training" else "local_runtime.daemon"
+    for process in psutil.process_iter(["cmdline", "status"]):
+        if wanted in (process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            try:
+                if process.environ().get("UNDERSTUDY_HOME") == home:
+                    return process.pid
+            except psutil.Error:
+                continue
+    return None
+
+
+def problems(n_edits: int, base_hash: str, known: set[str | None]) -> list[str]:
+    """What is wrong now, with whatever serves and with the journal."""
+    found = []
+    versions = Versions(base_hash=base_hash)
+    choice = versions.current()
+    if versions.serving.problem():
+        found.append(f"what served cannot be read: {versions.serving.problem()}")
+    elif choice.name is None:
+        found.append("the base serves, though an adapter did")
+    else:
+        adapter = read_adapter(places().adapters / choice.name)
+        read_low_ranks(adapter)
+        if choice.name not in known and not choice.name.startswith("personal-"):
+            found.append(f"{choice.name} serves, which was never judged")
+    with closing(Journal()) as journal:
+        if journal.problem or journal.count() != n_edits:
+            found.append(f"the journal: {journal.problem or journal.count()}")
+    return found
+
+
+@click.command()
+@click.option("--kills", default=20, show_default=True)
+@click.option("--steps", default=20, show_default=True, help="Optimiser steps of each night.")
+@click.option("--seed", default=1, show_default=True)
+def main(kills: int, steps: int, seed: int) -> None:
+    """See the module's docstring."""
+    dice = random.Random(seed)
+    done = dict.fromkeys(VICTIMS, 0)
+    failures: list[str] = []
+    nights = same = resumed = 0
+    with own_home() as home:
+        base_hash = served_model().base_hash
+        add(home / "shop", house(home / "shop", N_FIRST))
+        for _ in Night(LearnOptions(), lambda: Glance(None), max_steps=2 * steps).events():
+            pass
+        _have_one_serve(base_hash)
+        add(home / "shop", house(home / "shop", N_NEW, first=N_FIRST))
+        n_edits = N_FIRST + N_NEW
+        data, peace = home / "data", home / "peace"
+        stop_daemon()
+        shutil.copytree(data, peace, symlinks=True)
+        before = adapter_hashes()
+        began = time.monotonic()
+        assert start(steps).wait() == 0
+        whole_seconds = time.monotonic() - began
+        (expected,) = adapter_hashes() - before
+        print(f"in peace: {whole_seconds:.0f} s, {expected[:12]}", flush=True)
+        while sum(done.values()) < kills:
+            stop_daemon()
+            shutil.rmtree(data)
+            shutil.copytree(peace, data, symlinks=True)
+            nights += 1
+            finished = False
+            while not finished:
+                night = start(steps)
+                at = time.monotonic() + dice.uniform(0, whole_seconds)
+                kind = dice.choices(VICTIMS, (3, 2, 1))[0]
+                while time.monotonic() < at and night.poll() is None:
+                    time.sleep(0.02)
+                pid = victim_of(kind, night, str(home)) if night.poll() is None and sum(done.values()) < kills else None
+                if pid is not None:
+                    os.kill(pid, signal.SIGKILL)
+                    done[kind] += 1
+                    failures += [f"{kind} killed: {problem}" for problem in problems(n_edits, base_hash, set())]
+                _, said = night.communicate()
+                finished = night.returncode == 0
+                resumed += not finished
+                if night.returncode not in (0, -signal.SIGKILL):
+                    failures.append(f"after killing {kind}: {said.decode()[-300:]}")
+                    finished = finished or not Runs(places().data / "runs").unfinished()
+            got = adapter_hashes() - before
+            same += got == {expected}
+            print(f"night {nights}: {dict(done)}, the same: {got == {expected}}", flush=True)
+        left = [name for name in ("training", "night") if victim_of(name, night, str(home)) not in (None, night.pid)]
+    result = {
+        "kills": sum(done.values()), **done, "nights": nights, "ended_as_in_peace": same, "taken_up": resumed,
+        "failures": failures[:5], "n_failures": len(failures), "orphans": len(left), "night_s": round(whole_seconds),
+    }  # fmt: skip
+    print(json.dumps(result))
+
+
+def stop_daemon() -> None:
+    """End the daemon, so that the files under it may be replaced."""
+    with Client("benchmark", start=False) as client:
+        client.stop()
+
+
+def _have_one_serve(base_hash: str) -> None:
+    """If the gate kept the first candidate back, it serves here all the same: something has to."""
+    versions = Versions(base_hash=base_hash)
+    if versions.current().name is None:
+        (candidate,) = versions.candidates()
+        versions.serving.select(candidate.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The clock: it looks, remembers why it does not begin, runs a night when the time has come, and survives a bad one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from night_worlds import AWAY, BEGAN, learn_from
+
+from local_runtime.errors import RuntimeFault
+from local_runtime.places import places
+from trainer.collect.folders import LearnedFolders
+from trainer.nightly import clock as clocks
+from trainer.nightly.attention import Glance
+from trainer.nightly.clock import Clock, against_a_night, remembered, waits
+from trainer.nightly.conditions import Against
+from trainer.nightly.events import Event
+from trainer.nightly.options import LearnOptions
+from trainer.nightly.runs import Record, Runs
+from trainer.nightly.stages import Reason, Stage
+
+ANY_HOUR = LearnOptions(from_hour=0, until_hour=0, min_free_mb=0, max_load=1e9)
+NOW = BEGAN + 1e7
+
+
+def a_night() -> Iterator[Event]:
+    yield Event(Stage.DONE, "done")
+
+
+def clock(look: Glance = AWAY, night: object = a_night, now: float = NOW) -> Clock:
+    return Clock(ANY_HOUR, lambda: look, night, lambda: now)  # type: ignore[arg-type]
+
+
+def test_without_a_folder_it_waits_and_says_why() -> None:
+    assert not clock().tick()
+    assert "no folder has been named" in remembered().sentences[0]
+    assert waits()["no folder"] == 1
+    assert remembered().looked_at == NOW
+
+
+def test_with_enough_new_edits_and_nobody_there_it_begins(tmp_path: Path) -> None:
+    learn_from(tmp_path / "shop")
+    assert not clock(Glance(idle_seconds=5.0)).tick()
+    assert waits() == {"active": 1}
+    assert clock().tick()
+    assert remembered().sentences == []
+
+
+def test_a_night_without_new_edits_is_left_out(tmp_path: Path) -> None:
+    learn_from(tmp_path / "shop")
+    run = Runs(places().data / "runs").begin(
+        Record(id="", reason=Reason.FIRST, model="m", base_hash="b", began=NOW - 90_000)
+    )
+    run.finish("done", NOW - 90_000)
+    assert [refusal.against for refusal in against_a_night(NOW, AWAY, ANY_HOUR)] == [Against.FEW_EDITS]
+
+
+def test_a_night_that_was_cut_off_is_gone_on_with_at_once(tmp_path: Path) -> None:
+    learn_from(tmp_path / "shop")
+    Runs(places().data / "runs").begin(Record(id="", reason=Reason.FIRST, model="m", base_hash="b", began=NOW - 60))
+    tight = LearnOptions(from_hour=3, until_hour=4, min_free_mb=0, max_load=1e9, min_new_edits=10_000)
+    assert against_a_night(NOW, AWAY, tight) == []
+    assert [r.against for r in against_a_night(NOW, Glance(1.0), tight)] == [Against.ACTIVE]
+    LearnedFolders().pause()
+    paused = Glance(None, paused_until=NOW + 60)
+    assert Against.PAUSED in [r.against for r in against_a_night(NOW, paused, tight)]
+
+
+@pytest.mark.parametrize("fault", [RuntimeFault("another trainer is running"), OSError(28, "No space left on device")])
+def test_a_night_that_fails_is_logged_and_the_clock_goes_on(
+    fault: Exception, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    learn_from(tmp_path / "shop")
+
+    def bad() -> Iterator[Event]:
+        yield Event(Stage.COLLECT, "begins")
+        raise fault
+
+    one = clock(night=bad)
+    assert one.tick()
+    assert str(fault) in caplog.text
+    assert one.tick()
+
+
+def test_it_stops_in_the_middle_of_a_night_and_closes_it(tmp_path: Path) -> None:
+    learn_from(tmp_path / "shop")
+    closed = threading.Event()
+
+    def long() -> Iterator[Event]:
+        try:
+            for step in range(1000):
+                one.stop.set()
+                yield Event(Stage.TUNE, f"step {step}")
+        finally:
+            closed.set()
+
+    one = clock(night=long)
+    one.run()
+    assert closed.is_set()
+
+
+def test_a_damaged_memory_is_begun_anew() -> None:
+    clock().tick()
+    (places().data / "learn-clock.json").write_bytes(b"{")
+    assert waits() == {}
+    clock().tick()
+    assert waits()["no folder"] == 1
+    assert clocks.LOOK_SECONDS >= 30  # it costs next to nothing
