@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -25,6 +26,7 @@ from trainer.adapters.versions import CANDIDATES, Versions
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path
 from trainer.nightly.runs import Runs
+from trainer.tuning.recipe import TRAINED
 
 MAX_FOLDERS = 100_000
 """Folders that are looked through for search indexes of their own."""
@@ -76,6 +78,7 @@ def forget(path: Path) -> Forgotten:
     n_adapters = _forget_adapters()
     daemon_ended = _end_daemon()
     n_runs = Runs(places().data / "runs").clear()
+    shutil.rmtree(places().data / TRAINED, ignore_errors=True)
     (places().data / "report.html").unlink(missing_ok=True)
     n_edits = n_suggestions = n_indexes = 0
     folder_off = False

@@ -62,7 +62,7 @@ def load_base(model: ModelFolder, placement: Placement) -> nn.Module:
         decoder.is_loaded_in_4bit = True  # what PEFT asks before it chooses its linear
     decoder.requires_grad_(False)
     if placement.checkpointing:
-        decoder.gradient_checkpointing_enable({"use_reentrant": False})
+        decoder.activation_checkpointing_enable()
     decoder.train()  # dropout and checkpointing look at this; the base itself has no dropout
     return decoder  # type: ignore[no-any-return]
 

@@ -11,6 +11,8 @@ from local_runtime.fim import DEFAULT_BUDGET, Budget
 
 MLP = ("gate_proj", "up_proj", "down_proj")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+TRAINED = "trained"
+"""Folder below `places().data` for what `understudy train` leaves; forgetting deletes it."""
 REFERENCE_HIDDEN = 2048
 """The width that `Recipe.rate` is meant for."""
 
