@@ -10,20 +10,29 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, name, ":"); printf "  make %-8s %s\n", name[1], $$2}'
 
-# Two environments in one folder: what a user needs, and on top of it what tests and training need.
+# Three environments in one folder, each on top of the one before: what completing needs, what learning needs, what tests need.
 $(VENV)/user: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --editable .
 	@touch $@
 
-$(VENV)/dev: $(VENV)/user
+$(VENV)/train: $(VENV)/user
+	$(PIP) install --quiet --editable '.[train]'
+	@touch $@
+
+$(VENV)/dev: $(VENV)/train
 	$(PIP) install --quiet --editable '.[train,pretrain,dev]'
 	@touch $@
 
 env: $(VENV)/dev ## everything that tests and training need, in .venv
 
-demo: $(VENV)/user ## install, compile the bundled model, and watch it complete a file
-	$(BIN)/understudy demo
+demo: $(VENV)/user ## install, compile the bundled model, complete a file; then learn a style and compare (NO_TRAIN=1: not)
+	$(BIN)/understudy demo --no-train
+ifndef NO_TRAIN
+	@echo "Installing what learning needs (PyTorch is large)"
+	@$(MAKE) --no-print-directory $(VENV)/train
+	$(BIN)/understudy demo --lesson
+endif
 
 test: check quick e2e ## all of it: what CI runs
 
@@ -34,7 +43,8 @@ check: $(VENV)/dev ## lint, types, import contracts
 	$(BIN)/lint-imports
 
 # One pytest per area, the cheap ones first: a failure shows early, and torch and the compiler share no process with the rest.
-AREAS := tests/test_house.py tests/fim tests/context tests/lsp tests/nvim tests/model tests/daemon tests/engine tests/compiler tests/bundled
+AREAS := tests/test_house.py tests/fim tests/context tests/nvim tests/vscode tests/lsp tests/model tests/collect tests/examples \
+	tests/daemon tests/engine tests/compiler tests/tuning tests/gate tests/nightly tests/bundled
 
 quick: $(VENV)/dev ## tests that need no process of the product's
 	@set -e; for area in $(AREAS); do echo "$$area"; $(BIN)/pytest -q -m 'not e2e' $$area; done

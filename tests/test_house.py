@@ -60,12 +60,11 @@ def test_readme_make_targets_and_scripts_exist() -> None:
 
 
 def test_make_runs_every_area() -> None:
-    areas = re.search(r"^AREAS := (.*)$", (ROOT / "Makefile").read_text(), re.M)
-    tested = {str(Path(path).parent) for path in _tracked(":(glob)tests/*/test_*.py")} | set(
-        _tracked("tests/test_*.py")
-    )
+    """`tests/e2e` has no part in it: real editors and installed wheels run last, by their mark."""
+    areas = re.search(r"^AREAS := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.M)
+    folders = {str(Path(path).parent) for path in _tracked(":(glob)tests/*/test_*.py")} - {"tests/e2e"}
     assert areas is not None
-    assert set(areas[1].split()) == tested
+    assert set(areas[1].replace("\\\n", " ").split()) == folders | set(_tracked(":(glob)tests/test_*.py"))
 
 
 def test_code_map_is_current() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from local_runtime import bundled
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.e2e
 
 
