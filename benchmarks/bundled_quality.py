@@ -37,6 +37,7 @@ from local_runtime.fim import FimTokenizer
 from local_runtime.hole import Hole
 from local_runtime.model.importing import import_model
 from local_runtime.model.quantization import QUANTIZATIONS
+from trainer.gate.measures import similarity
 
 MAX_TOKENS = 48
 LANGUAGES = ("python", "typescript", "javascript")
@@ -167,16 +168,6 @@ def _figures(judged: Sequence[Judged]) -> dict[str, float]:
     if stopped:
         said["stops"] = round(mean(stopped), 3)
     return said
-
-
-def similarity(a: str, b: str) -> float:
-    """1 - Levenshtein distance / the longer length; 1 for two empty strings."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, start=1):
-        last, row[0] = row[0], i
-        for j, y in enumerate(b, start=1):
-            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
-    return 1 - row[-1] / max(len(a), len(b), 1)
 
 
 def _complete(engine: CompiledEngine, prompt: Prompt, sampling: Sampling) -> str:

@@ -45,12 +45,12 @@ from trainer.tuning.tune import tune
 
 NIGHTS_OF_A_USER = 10
 BACK_FILL, NEW_HUNKS = 260, 30
-TRAINED_ON = 130
-"""The newest hunks a warm night trains on."""
+TRAINED_ON = 200
+"""The newest hunks that a night trains on, in any order."""
 N_TRUTH, N_GENERAL_TRUTH, N_GENERAL = 300, 200, 80
 MARGIN = 0.01
-MODEL_STEPS = 900
-RECIPE = Recipe("simulated", rank=8, alpha=16.0, rate=1.5e-4, epochs=1.0, max_steps=16, warmup_steps=2)
+MODEL_STEPS = 2500
+RECIPE = Recipe("simulated", rank=8, alpha=16.0, rate=1.5e-4, epochs=1.0, max_steps=25, warmup_steps=2)
 SABOTAGES = ("garbage", "format churn", "vendored dump", "poisoned labels", "rate x30")
 
 
@@ -118,7 +118,7 @@ def simulate(world: World, user: str, name: str, sabotages: Sequence[str], runs:
         known += draw_examples(texts, NEW_HUNKS, rng, first_id=len(known) + 1, saved=float(len(known)))
         n_pool = int(len(known) * THRESHOLDS.held_out_share)
         train, pool = known[:-n_pool], known[-n_pool:]
-        train = sabotaged(train if serving.adapter is None else train[-TRAINED_ON:], sabotage, rng)
+        train = sabotaged(rng.sample(train[-TRAINED_ON:], TRAINED_ON), sabotage, rng)
         run = runs / f"{name}-{number}"
         verdict, mine, general = Verdict(False, ("the training failed",)), float("inf"), float("inf")
         try:

@@ -73,34 +73,34 @@ class EngineJudge:
 
     def __init__(self, engine: Engine, fim: FimTokenizer) -> None:
         self.base_hash = engine.model.base_hash
-        self._engine = engine
-        self._fim = fim
+        self.engine = engine
+        self.fim = fim
 
     def score(self, example: Example, adapter: Adapter | None, strength: float = 1.0) -> Score:
         """As the daemon's `/v1/score`: a target too long for its prompt takes room from it."""
-        context_tokens = self._engine.model.context_tokens
+        context_tokens = self.engine.model.context_tokens
         prompt = self._prompt(example, context_tokens - COMPLETION_TOKENS)
-        target = self._fim.target(prompt, example.middle)
+        target = self.fim.target(prompt, example.middle)
         room = context_tokens - len(target)
         if len(prompt.token_ids) > room:
             prompt = self._prompt(example, room)
-            target = self._fim.target(prompt, example.middle)
-        pieces = list(self._engine.score(prompt, target, adapter, strength))
+            target = self.fim.target(prompt, example.middle)
+        pieces = list(self.engine.score(prompt, target, adapter, strength))
         logprobs = tuple(logprob for piece in pieces for logprob in piece.logprobs)
         greedy = tuple(chosen for piece in pieces for chosen in piece.greedy)
         return Score(logprobs[:-1], greedy[:-1], greedy[-1])
 
     def complete(self, example: Example, adapter: Adapter | None, strength: float = 1.0) -> Said:
         """Greedy, up to the model's own end."""
-        prompt = self._prompt(example, self._engine.model.context_tokens - COMPLETION_TOKENS)
+        prompt = self._prompt(example, self.engine.model.context_tokens - COMPLETION_TOKENS)
         began = time.perf_counter()
-        pieces = list(self._engine.stream(prompt, Sampling(max_tokens=COMPLETION_TOKENS), adapter, strength))
+        pieces = list(self.engine.stream(prompt, Sampling(max_tokens=COMPLETION_TOKENS), adapter, strength))
         ms = (time.perf_counter() - began) * 1000
         n_tokens = sum(len(piece.token_ids) for piece in pieces)
         return Said("".join(piece.text for piece in pieces), n_tokens, ms, pieces[-1].stop is Stop.END)
 
     def _prompt(self, example: Example, budget_tokens: int) -> Prompt:
-        return self._fim.prompt(example.hole, example.chunks, DEFAULT_BUDGET.within(budget_tokens, 0))
+        return self.fim.prompt(example.hole, example.chunks, DEFAULT_BUDGET.within(budget_tokens, 0))
 
 
 class DaemonJudge:
