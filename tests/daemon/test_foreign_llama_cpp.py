@@ -90,6 +90,13 @@ async def test_warming_up_generates_nothing_and_is_background_work() -> None:
     assert 'priority="background"' in metrics
 
 
+async def test_warming_up_with_one_token_is_background_work_too() -> None:
+    """How the first versions of llama.vim and llama.vscode did it."""
+    async with running() as daemon:
+        await daemon.post("/infill", **vscode_request(n_predict=1, t_max_predict_ms=1, prompt="", input_prefix=""))
+        assert 'priority="person"' not in (await daemon.http.get("/metrics")).text
+
+
 async def test_a_completion_of_llama_vscode() -> None:
     async with running(EchoEngine((Script(("math.pi",)), Script(("x",))))) as daemon:
         reply = await daemon.post("/infill", **vscode_request())

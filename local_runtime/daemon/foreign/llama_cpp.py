@@ -24,6 +24,8 @@ from local_runtime.daemon.service import Service
 from local_runtime.daemon.wire import Choice, CompletionReply, CompletionRequest
 from local_runtime.hole import Chunk
 
+WARM_UP_MS = 1
+"""`t_max_predict_ms` of a request that only fills the KV cache; older clients ask for one token with it, newer ones for none."""
 _KIND = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 503: "unavailable_error"}
 _STOP_TYPE = {"end": "eos", "text": "word", "length": "limit"}
 
@@ -177,7 +179,7 @@ class LlamaVoice:
 
 
 async def infill(request: Request) -> Response:
-    """`POST /infill`: a hole. `n_predict` 0 fills the KV cache and is background work."""
+    """`POST /infill`: a hole. A request that only fills the KV cache is background work."""
     return await converse(request, LlamaRequest, _infill)
 
 
@@ -228,7 +230,8 @@ def _sampled(asked: LlamaRequest, request: CompletionRequest) -> tuple[Completio
     if request.n > 1 and not request.temperature:
         request.n = 1  # greedy choices are all the same: one is computed
     request.stream = asked.stream
-    request.priority = "background" if request.max_tokens == 0 else "person"
+    warms_up = request.max_tokens == 0 or asked.t_max_predict_ms == WARM_UP_MS
+    request.priority = "background" if warms_up else "person"
     request.predict_ms = asked.t_max_predict_ms if asked.t_max_predict_ms >= 0 else None
     request.min_indent = min(max(asked.n_indent, 0), 4096)
     return request, LlamaVoice(asked, request)
