@@ -53,7 +53,7 @@ def commits(root: str, since: float, revisions: str) -> Iterator[Commit]:
     with git.running(root, *arguments) as process:
         assert process.stdout
         for commit in parsed(_fields(process.stdout), root):
-            if commit.authored >= since and commit.changes:
+            if commit.authored >= int(since) and commit.changes:  # git keeps whole seconds
                 yield commit
 
 

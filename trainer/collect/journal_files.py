@@ -50,6 +50,10 @@ class SeenFiles:
             is not None
         )
 
+    def with_content(self, sha256: bytes) -> list[str]:
+        """Files that had these contents when last seen."""
+        return [path for (path,) in self._connection.execute("SELECT path FROM files WHERE sha256 = ?", (sha256,))]
+
     def stamps(self, root: str) -> Iterator[tuple[str, int, int]]:
         """Path, time of modification (ns) and size (bytes) of every file seen in an opted-in folder."""
         yield from self._connection.execute("SELECT path, modified_ns, size_bytes FROM files WHERE root = ?", (root,))

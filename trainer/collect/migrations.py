@@ -36,6 +36,7 @@ def m001_first(connection: sqlite3.Connection) -> None:
         ) WITHOUT ROWID"""
     )
     connection.execute("CREATE INDEX files_by_text ON files (text)")
+    connection.execute("CREATE INDEX files_by_content ON files (sha256)")
     connection.execute(
         "CREATE TABLE roots (root TEXT PRIMARY KEY, scanned REAL NOT NULL, head TEXT NOT NULL) WITHOUT ROWID"
     )

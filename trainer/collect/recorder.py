@@ -54,14 +54,11 @@ class Recorder:
         return Standing(path, language, text, sha256, status.st_mtime_ns, status.st_size)
 
     def known(self, path: str, is_new: bool = False) -> str | None:
-        """The text before: as last seen, or as git's index has it, or nothing for a new file; None when nobody knows."""
+        """The text before: as last seen, or nothing for a new file, or as git's index has it; None when nobody knows."""
         seen = self._journal.files.read(path)
         if seen:
             return seen.text
-        indexed = self._indexed(path)
-        if indexed is not None:
-            return indexed
-        return "" if is_new and not self._journal.files.was_forgotten(path) else None
+        return "" if is_new and not self._journal.files.was_forgotten(path) else self._indexed(path)
 
     def is_known(self, path: str) -> bool:
         """Whether a file was seen before."""
@@ -101,6 +98,15 @@ class Recorder:
         if (seen.modified_ns, seen.size_bytes) != (standing.modified_ns, standing.size_bytes):
             self._journal.settle(self._seen(standing, seen.text))
         return True
+
+    def follow_rename(self, standing: Standing) -> None:
+        """A file that nobody knows, with the contents of one that is gone, is that one."""
+        if self.is_known(standing.path):
+            return
+        for old in self._journal.files.with_content(standing.sha256):
+            if not os.path.lexists(old):
+                self.rename(old, standing.path)
+                return
 
     def remove(self, paths: Iterable[str]) -> None:
         """Files, or folders, are there no longer."""

@@ -18,7 +18,7 @@ from trainer.collect.git_history import MAX_COMMIT_FILES, back_fill
 from trainer.collect.journal import Journal
 from trainer.collect.recorder import Recorder, Standing
 from trainer.collect.refusals import Refusal
-from trainer.edits import Origin
+from trainer.edits import EditEvent, Origin
 
 MAX_FILES = 20_000
 MAX_BYTES = 128 << 20
@@ -43,6 +43,7 @@ def scan(
     now: float,
     recorded_from: float,
     stopped: Callable[[], bool] = lambda: False,
+    on_edit: Callable[[EditEvent], None] = lambda event: None,
 ) -> Scanned:
     """Bring the journal up to date with a folder. `now`, `recorded_from`: Unix times, seconds (see `LearnedFolders`).
 
@@ -54,7 +55,6 @@ def scan(
     found = dict(_bounded(recorder))
     changed = [path for path, status in found.items() if stamps.get(path) != (status.st_mtime_ns, status.st_size)]
     vanished = {path for path in stamps if path not in found and not os.path.lexists(path)}
-    by_hash = {seen.sha256: path for path in vanished if (seen := journal.files.read(path))}
     by_git: frozenset[str] = frozenset()
     n_edits = 0
     if last and last[1] and head and last[1] != head:
@@ -65,12 +65,7 @@ def scan(
     for one in _differing(changed, recorder):
         if stopped():
             return Scanned(len(found), n_edits, 0, last is None)
-        old = by_hash.pop(one.sha256, None) if one.path not in stamps else None
-        if old:  # what is gone there and appeared here is the same file
-            recorder.rename(old, one.path)
-            recorder.touch(one)
-            vanished.discard(old)
-        elif last is None or one.path in by_git or min(one.modified_ns / 1e9, now) < recorded_from:
+        if last is None or one.path in by_git or min(one.modified_ns / 1e9, now) < recorded_from:
             recorder.see(one)
         elif n_bulk or len(typed) >= MAX_COMMIT_FILES:
             n_bulk += 1
@@ -82,7 +77,8 @@ def scan(
         known = recorder.known(one.path, is_new=last is not None and saved > last[0]) if not n_bulk else None
         if known is None:
             recorder.see(one)
-        elif recorder.record(one, known, one.text, saved, Origin.SCAN):
+        elif event := recorder.record(one, known, one.text, saved, Origin.SCAN):
+            on_edit(event)
             n_edits += 1
     if n_bulk:
         recorder.refuse(folder.root, Refusal.BULK, n_bulk + len(typed))
@@ -117,5 +113,7 @@ def _differing(changed: list[str], recorder: Recorder) -> Iterator[Standing]:
         standing = recorder.read(path)
         if isinstance(standing, Refusal):
             recorder.refuse(path, standing)
-        elif standing and not recorder.touch(standing):
-            yield standing
+        elif standing:
+            recorder.follow_rename(standing)
+            if not recorder.touch(standing):
+                yield standing

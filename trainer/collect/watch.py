@@ -7,6 +7,7 @@ at the next start finds most of it again. Whatever fails is a sentence in `probl
 from __future__ import annotations
 
 import errno
+import logging
 import queue
 import sqlite3
 import sys
@@ -38,7 +39,9 @@ from trainer.collect.scan import scan
 from trainer.collect.watched_folder import Pace, WatchedFolder
 from trainer.edits import EditEvent
 
-_SAVES: list[type[FileSystemEvent]] = [FileClosedEvent if sys.platform.startswith("linux") else FileModifiedEvent]
+_IS_ORDERED = sys.platform.startswith("linux")
+"""inotify tells things in the order in which they happened; FSEvents need not."""
+_SAVES: list[type[FileSystemEvent]] = [FileClosedEvent if _IS_ORDERED else FileModifiedEvent]
 _EVENTS = [*_SAVES, FileCreatedEvent, FileDeletedEvent, FileMovedEvent, DirCreatedEvent, DirDeletedEvent, DirMovedEvent]
 _RAISE_WATCHES = (
     "echo fs.inotify.max_user_watches=1048576 | sudo tee /etc/sysctl.d/60-understudy.conf && sudo sysctl --system"
@@ -82,6 +85,7 @@ class Watcher:
 
     def start(self) -> None:
         """Begin to watch. Raises NotReady when the system gives no means to."""
+        logging.getLogger("watchdog").setLevel(logging.CRITICAL)  # at each stop it logs an error that is none
         try:
             self._observer = self._new_observer()
             self._observer.start()
@@ -141,7 +145,7 @@ class Watcher:
             raise NotReady(self._folders.problem)
         was_paused, self._is_paused = self._is_paused, self._folders.paused(time.time()) is not None
         for root, (watched, _) in list(self._watched.items()):
-            if wanted.get(root) != watched.folder or watched.is_gone:
+            if wanted.get(root) != watched.folder or watched.is_gone():
                 self._end(root)
             elif watched.rules_changed and not self._is_paused:
                 self._guarded(root, watched.flush, time.monotonic(), time.time())
@@ -158,11 +162,11 @@ class Watcher:
         assert self._observer
         if not Path(folder.root).is_dir():
             raise NotReady(f"{folder.root} is not there", f"understudy learn off {folder.root}")
-        watched = WatchedFolder(folder, self._journal, self._pace, self._on_edit)
+        watched = WatchedFolder(folder, self._journal, self._pace, self._on_edit, is_ordered=_IS_ORDERED)
         self._beginning = watched
         handler = _Forward(folder.root, self._queue)
         watch = self._observer.schedule(handler, folder.root, recursive=True, event_filter=_EVENTS)
-        if not sys.platform.startswith("linux"):
+        if not _IS_ORDERED:
             for git_dir in watched.git_dirs(folder.root):
                 if not git_dir.startswith(folder.root + "/"):
                     self._observer.schedule(handler, git_dir, recursive=False, event_filter=_EVENTS)
@@ -185,6 +189,7 @@ class Watcher:
             now=time.time(),
             recorded_from=self._folders.recorded_from(watched.folder),
             stopped=self._stopping.is_set,
+            on_edit=self._on_edit,
         )
 
     def _guarded(self, owner: str, work: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -204,7 +209,7 @@ class Watcher:
             self._problems[owner] = f"{owner}: {error}"
 
     def _new_observer(self) -> BaseObserver:
-        if not sys.platform.startswith("linux"):
+        if not _IS_ORDERED:
             from watchdog.observers import Observer  # noqa: PLC0415
 
             return Observer()

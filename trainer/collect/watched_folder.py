@@ -49,29 +49,30 @@ class Pace:
     """How often it looks which folders are opted in, and whether learning is paused."""
 
 
-@dataclass(slots=True)
-class _Touched:
-    is_new: bool
-    by_git: bool
-
-
 class WatchedFolder:
     """Times that methods take are seconds of a steady clock; `wall` is Unix time."""
 
     def __init__(
-        self, folder: LearnedFolder, journal: Journal, pace: Pace, on_edit: Callable[[EditEvent], None]
+        self,
+        folder: LearnedFolder,
+        journal: Journal,
+        pace: Pace,
+        on_edit: Callable[[EditEvent], None],
+        *,
+        is_ordered: bool = True,
     ) -> None:
+        """`is_ordered`: whether events come in the order in which things happened."""
         self.folder = folder
         self.recorder = Recorder(folder, journal)
         self.rules_changed = False
         """An ignore file was saved: what is watched has to be gone through anew."""
-        self.is_gone = False
-        """The folder itself was deleted or moved away."""
+        self._inode = _inode(folder.root)
+        self._is_ordered = is_ordered
         self._pace = pace
         self._on_edit = on_edit
         self._git = GitActivity()
         self._settling = Settling(pace.quiet_seconds)
-        self._gathered: dict[str, _Touched] = {}
+        self._gathered: dict[str, bool] = {}  # whether it is new
         self._gathered_at = (inf, -inf)
         self._new: set[str] = set()
         self._retry_at = -inf
@@ -87,6 +88,10 @@ class WatchedFolder:
         self._git.watch(git_dir.as_posix(), worktree.as_posix())
         return [git_dir.as_posix()]
 
+    def is_gone(self) -> bool:
+        """Whether the folder was deleted or moved away, or is another one by now. Nobody is told when that happens."""
+        return self._inode is None or _inode(self.folder.root) != self._inode
+
     def is_wanted(self, folder: str) -> bool:
         """Whether what is in a folder may be learnt from."""
         if folder == self.folder.root:
@@ -96,8 +101,6 @@ class WatchedFolder:
     def handle(self, event: FileSystemEvent, now: float) -> None:
         """Take an event in; nothing is read yet."""
         source, target = os.fsdecode(event.src_path), os.fsdecode(event.dest_path)
-        if isinstance(event, DirDeletedEvent | DirMovedEvent):
-            self.is_gone |= source == self.folder.root
         if isinstance(event, DirMovedEvent) and self.is_wanted(target):
             self.recorder.rename(source, target)
         elif isinstance(event, DirDeletedEvent | DirMovedEvent):
@@ -108,7 +111,7 @@ class WatchedFolder:
             self._moved(source, target, now)
         elif self._git.is_git_file(source):
             if isinstance(event, FileDeletedEvent):
-                self._git.vanished(source)
+                self._git.vanished(source, now)
             else:
                 self._git.appeared(source, now)
         else:
@@ -144,14 +147,10 @@ class WatchedFolder:
 
     def _moved(self, source: str, target: str, now: float) -> None:
         if self._git.is_git_file(source):
-            self._git.vanished(source)
+            self._git.vanished(source, now)
             return
         rules = self.recorder.rules
-        if (
-            rules.refused_by_name(target) is None
-            and self.recorder.is_known(source)
-            and not self._git.is_writing(target, now)
-        ):
+        if rules.refused_by_name(target) is None and self.recorder.is_known(source):
             self.recorder.rename(source, target)
             self._settling.rename(source, target)
         self._touch(source, now)
@@ -163,47 +162,53 @@ class WatchedFolder:
             self.rules_changed = True
         if self.recorder.rules.refused_by_name(path) and not self.recorder.is_known(path):
             return
-        touched = self._gathered.setdefault(path, _Touched(is_new, False))
-        touched.by_git |= self._git.is_writing(path, now)
+        self._git.written(path, now)
+        self._gathered.setdefault(path, is_new)
         first, _ = self._gathered_at
         self._gathered_at = (min(first, now), now)
 
     def _take_in(self, now: float) -> None:
         """Read what was gathered, and tell typing from what git or a program did."""
-        standing: dict[str, Standing] = {}
-        for path in list(self._gathered):
-            found = self.recorder.read(path)
-            if isinstance(found, Standing) and not self.recorder.touch(found):
-                standing[path] = found
-                continue
-            self._settling.drop(path)  # gone, or as it was
-            if not os.path.lexists(path):
-                self.recorder.remove([path])
-            elif isinstance(found, Refusal) and self.recorder.rules.refused_by_name(path) is None:
-                self.recorder.refuse(path, found)
-            del self._gathered[path]
-        by_git = {path for path in standing if self._gathered[path].by_git}
+        standing = self._standing()
+        by_git = {path for path in standing if self._git.wrote(path)}
         typed = {path: one.modified_ns / 1e9 for path, one in standing.items() if path not in by_git}
-        by_git |= self._git.wrote_burst(typed)
+        if not self._is_ordered:
+            by_git |= self._git.wrote_burst(typed)
         is_bulk = len(standing.keys() - by_git) > MAX_COMMIT_FILES
         for path, one in standing.items():
-            touched = self._gathered[path]
-            known = (
-                None if is_bulk or path in by_git else self.recorder.known(path, touched.is_new or path in self._new)
-            )
+            is_new = self._gathered.pop(path) or path in self._new
+            known = None if is_bulk or path in by_git else self.recorder.known(path, is_new)
             if known is None:
                 self._settling.drop(path)
                 self.recorder.see(one)
             else:
                 self._settling.saved(path, known, one.text, now)
-                if touched.is_new:
+                if is_new:
                     self._new.add(path)
-            del self._gathered[path]
         self._gathered_at = (inf, -inf)
         if by_git:
             self.recorder.refuse(self.folder.root, Refusal.SWITCHED, len(by_git))
         if is_bulk:
             self.recorder.refuse(self.folder.root, Refusal.BULK, len(standing.keys() - by_git))
+
+    def _standing(self) -> dict[str, Standing]:
+        """What was gathered and differs from what was last seen."""
+        standing: dict[str, Standing] = {}
+        for path in list(self._gathered):
+            found = self.recorder.read(path)
+            if isinstance(found, Standing):
+                self.recorder.follow_rename(found)
+            if isinstance(found, Standing) and not self.recorder.touch(found):
+                standing[path] = found
+                continue
+            self._git.wrote(path)
+            self._settling.drop(path)  # gone, or as it was
+            del self._gathered[path]
+            if not os.path.lexists(path):
+                self.recorder.remove([path])
+            elif isinstance(found, Refusal) and self.recorder.rules.refused_by_name(path) is None:
+                self.recorder.refuse(path, found)
+        return standing
 
     def _settle(self, path: str, now: float, wall: float) -> None:
         standing = self.recorder.read(path)
@@ -220,3 +225,11 @@ class WatchedFolder:
         self._new.discard(path)
         if event:
             self._on_edit(event)
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
