@@ -85,8 +85,8 @@ def _bars(axes: Axes, labels: Sequence[str], groups: dict[str, list[float | None
     shown = {who: values for who, values in groups.items() if any(value is not None for value in values)}
     width = 0.8 / max(1, len(shown))
     for n, (who, values) in enumerate(shown.items()):
-        at = [x + (n - (len(shown) - 1) / 2) * width for x in range(len(labels))]
-        bars = axes.bar(at, [value or 0.0 for value in values], width * 0.9, color=COLOURS[who], label=NAMES[who])
+        found = {x + (n - (len(shown) - 1) / 2) * width: y for x, y in enumerate(values) if y is not None}
+        bars = axes.bar(list(found), list(found.values()), width * 0.9, color=COLOURS[who], label=NAMES[who])
         axes.bar_label(bars, fmt="%.3g", fontsize=7)
     axes.set_xticks(range(len(labels)), labels)
     axes.margins(y=0.15)
