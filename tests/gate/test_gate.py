@@ -107,6 +107,15 @@ def test_not_stopping_is_refused(candidate: Adapter) -> None:
     assert verdict.reasons[0].startswith("It stops where it should")
 
 
+def test_a_few_close_calls_at_stopping_are_borne(candidate: Adapter) -> None:
+    """One of 50 places may be chance."""
+    script = ScriptedJudge(
+        losses({None: 1.2, candidate.id: 0.8}), ends=lambda example, who: who is None or example.edit_id != 3
+    )
+    verdict = judge(candidate, NOBODY, hunks(60), general(), script)
+    assert verdict.promote, verdict.reasons
+
+
 def test_running_in_circles_is_refused(candidate: Adapter) -> None:
     script = ScriptedJudge(
         losses({None: 1.2, candidate.id: 0.8}), text=lambda example, who: "foo(x, foo(x, foo(x, foo(x, " if who else "y"

@@ -180,7 +180,7 @@ class Trial:
         sentence = (
             f"It stops where it should in {100 * after:.1f} % of {len(mine)} places, the base in {100 * before:.1f} %."
         )
-        if sure >= self.thresholds.confidence:
+        if before - after > self.thresholds.stop_drop and sure >= self.thresholds.confidence:
             raise Refusal(sentence)
         self.reasons.append(sentence)
 
