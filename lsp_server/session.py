@@ -135,7 +135,9 @@ class Session:
         except asyncio.CancelledError:
             self._note(_path(document), place.line, document.language, Answer(skip=Skip.CANCELLED))
             raise
-        self._note(_path(document), place.line, document.language, answer)
+        # After the answer has been written: nobody waits for a record of it.
+        loop = asyncio.get_running_loop()
+        loop.call_later(0, self._note, _path(document), place.line, document.language, answer)
         return self._items(document, place, selected, answer) if answer.suggestions else []
 
     def accepted(self, uri: str, outcome_id: str) -> None:

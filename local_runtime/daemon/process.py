@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -80,6 +81,7 @@ async def _serve(options: RuntimeOptions, listening: Callable[[], None]) -> None
     def opened(report: Callable[[Standing], None]) -> Engine:
         engine, service.prompting = open_engine(options, report)
         shelf.take_up(engine.model.base_hash)
+        gc.freeze()  # what has been loaded stays: no collection need walk it while somebody types
         return engine
 
     scheduler = Scheduler(opened, readiness)

@@ -62,7 +62,7 @@ class Service:
         self.metrics = metrics
         self.activity = activity
         self.prompting: Prompting | None = None
-        # Tokenizing and hashing take milliseconds that would stall everyone's streams on the event loop.
+        # Tokenizing any text and hashing adapters take milliseconds that would stall everyone's streams on the event loop.
         self._workers = ThreadPoolExecutor(2, "prompts")
 
     def close(self) -> None:
@@ -89,7 +89,11 @@ class Service:
         model, prompting = self._ready(request.model)
         n_wanted = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
         n_tokens = max(1, min(n_wanted, MAX_TOKENS, model.context_tokens // 2))
-        choice, prompt = await self.away(lambda: self._prepare(request, prompting, model.context_tokens - n_tokens))
+        budget_tokens = model.context_tokens - n_tokens
+        if _is_quick(request):
+            choice, prompt = self._prepare(request, prompting, budget_tokens)
+        else:
+            choice, prompt = await self.away(lambda: self._prepare(request, prompting, budget_tokens))
         sampling = Sampling(
             n_tokens, request.temperature, request.top_p, request.seed, _stops(request.stop), request.speculate
         )
@@ -163,6 +167,11 @@ class Service:
                 steps, client=client, document=place.document, background=background
             ) as job:
                 yield job
+
+
+def _is_quick(place: Place) -> bool:
+    """Whether preparing reads no file and a bounded text: less work than having a thread do it, and the same at each key."""
+    return place.adapter is None and isinstance(place.prompt, str) and place.suffix is not None
 
 
 def _prompt(place: Place, prompting: Prompting, budget_tokens: int) -> Prompt:
