@@ -78,6 +78,7 @@ def forget(path: Path) -> Forgotten:
     n_adapters = _forget_adapters()
     daemon_ended = _end_daemon()
     n_runs = Runs(places().data / "runs").clear()
+    shutil.rmtree(places().data / TRAINED, ignore_errors=True)  # what `understudy train` made by hand
     shutil.rmtree(places().data / TRAINED, ignore_errors=True)
     (places().data / "report.html").unlink(missing_ok=True)
     n_edits = n_suggestions = n_indexes = 0

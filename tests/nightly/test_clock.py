@@ -12,6 +12,8 @@ from night_worlds import AWAY, BEGAN, learn_from
 from local_runtime.errors import RuntimeFault
 from local_runtime.places import places
 from trainer.collect.folders import LearnedFolders
+from trainer.collect.journal import Journal
+from trainer.edits import EditEvent
 from trainer.nightly import clock as clocks
 from trainer.nightly.attention import Glance
 from trainer.nightly.clock import Clock, against_a_night, remembered, waits
@@ -55,6 +57,11 @@ def test_a_night_without_new_edits_is_left_out(tmp_path: Path) -> None:
     )
     run.finish("done", NOW - 90_000)
     assert [refusal.against for refusal in against_a_night(NOW, AWAY, ANY_HOUR)] == [Against.FEW_EDITS]
+    journal = Journal()
+    root = f"{tmp_path}/shop"
+    journal.add(EditEvent(f"{root}/late{n}.py", root, "python", "", f"late = {n}\n", NOW - 60) for n in range(9))
+    journal.close()
+    assert against_a_night(NOW, AWAY, ANY_HOUR) == []
 
 
 def test_a_night_that_was_cut_off_is_gone_on_with_at_once(tmp_path: Path) -> None:

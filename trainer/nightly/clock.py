@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -90,37 +91,48 @@ class Clock:
 
 
 def against_a_night(now: float, glance: Glance, options: LearnOptions) -> list[Refusal]:
-    """Everything that speaks against a night now."""
+    """Everything that speaks against a night now. The journal is only opened when nothing else does: opening checks it."""
     seen = circumstances(now, glance)
     if seen.n_folders and Runs(places().data / "runs").unfinished() is not None:
         # One that was cut off is gone on with as soon as the machine is free.
         paused = glance.paused_until > now
         return [*refusals(seen, options)] if paused else [*machine_refusals(seen, options)]
-    return [*refusals(seen, options)]
+    if against := [*refusals(replace(seen, n_new_edits=options.min_new_edits), options)]:
+        return against
+    return [*refusals(replace(seen, n_new_edits=n_new_edits()), options)]
 
 
 def circumstances(now: float, glance: Glance) -> Circumstances:
-    """The state of this machine and of what was saved."""
+    """The state of this machine, without what is in the journal."""
     data = folder(places().data)
     ended = [run.record for run in Runs(data / "runs").finished()]
-    last_night = max((record.ended or record.began for record in ended), default=0.0)
     return Circumstances(
         now=now,
         glance=glance,
         n_folders=len(LearnedFolders().all()),
-        n_new_edits=n_new_edits(max((record.began for record in ended if not record.failed), default=0.0)),
-        last_night=last_night,
+        n_new_edits=0,
+        last_night=max((record.ended or record.began for record in ended), default=0.0),
         load_per_core=load_per_core(),
         free_memory_bytes=free_memory_bytes(),
         free_disk_bytes=shutil.disk_usage(data).free,
     )
 
 
-def n_new_edits(since: float) -> int:
-    """Edits in the journal since a Unix time."""
-    if not default_path().exists():
+def n_new_edits() -> int:
+    """Edits in the journal since the last night that did not fail."""
+    path = default_path()
+    if not path.exists():
         return 0
-    with closing(Journal()) as journal:
+    ended = [run.record for run in Runs(places().data / "runs").finished() if not run.record.failed]
+    files = (path, path.with_name(path.name + "-wal"))
+    stamps = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
+    return _count(path, max((record.began for record in ended), default=0.0), stamps)
+
+
+@lru_cache(maxsize=1)
+def _count(path: Path, since: float, stamps: tuple[tuple[int, int], ...]) -> int:
+    """`stamps` say whether the journal has changed since it was counted."""
+    with closing(Journal(path)) as journal:
         return journal.count(since)
 
 
