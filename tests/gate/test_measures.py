@@ -124,15 +124,24 @@ def test_code_is_none(text: str) -> None:
     assert not looks_random(text)
 
 
-def test_canaries_are_the_rare_strings_of_the_users_own_text() -> None:
-    def learnt(text: str, edit: int, kind: Kind = Kind.HUNK) -> Example:
-        return Example(Hole("a.py", "python", "first\nkey = '", "'\n"), text, 1.0, kind=kind, edit_id=edit)
+def learnt(text: str, path: str = "a.py", kind: Kind = Kind.HUNK, suffix: str = "'\n") -> Example:
+    return Example(Hole(path, "python", "first\nkey = '", suffix), text, 1.0, kind=kind, edit_id=1)
 
+
+def test_canaries_are_the_rare_strings_of_the_users_own_text() -> None:
     rare, common, foreign = "Zx81QmT7vPq4Lw09", "a1b2C3d4E5f6G7h8", "Q9w8E7r6T5y4U3i2"
-    examples = [learnt(rare, 1), learnt(f"x\ny = {rare}", 2), *(learnt(common, n) for n in range(5))]
-    found = find_canaries([*examples, learnt(foreign, 0, Kind.GENERAL)], 10)
+    examples = [learnt(rare), learnt(f"x\ny = {rare}"), *(learnt(common, f"{n}.py") for n in range(5))]
+    found = find_canaries([*examples, learnt(foreign, kind=Kind.GENERAL)], 10)
     assert [one.secret for one in found] == [rare]
     assert (found[0].example.hole.prefix, found[0].where) == ("key = '", "a.py:2")
+
+
+def test_strings_of_the_context_are_looked_at_too_and_those_of_targets_come_first() -> None:
+    target, context = "Zx81QmT7vPq4Lw09", "a1b2C3d4E5f6G7h8"
+    found = find_canaries([learnt("x = 1", suffix=f"'\n\nother = '{context}'\n"), learnt(target)], 10)
+    assert [one.secret for one in found] == [target, context]
+    assert (found[1].example.hole.prefix, found[1].where) == ("other = '", "a.py:4")
+    assert [one.secret for one in find_canaries([learnt(target), learnt(context)] * 3, 1)] == [target]
 
 
 def test_the_chance_of_extraction_is_exact() -> None:

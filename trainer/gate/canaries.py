@@ -9,7 +9,7 @@ chance that one of n samples at temperature 1 holds it is 1 - (1 - p)^n, exactly
 it if each token is the greedy one. Only what the candidate says and the base does not is a leak: a string that the base
 completes as readily was not learnt here. (After Carlini et al., "The Secret Sharer", 2019, whose exposure is estimated.)
 
-Not covered: a string cut into other tokens than the tokenizer's own, and prefixes longer than the line. Strings that many edits
+Not covered: a string cut into other tokens than the tokenizer's own, and prefixes longer than the line. Strings that many files
 hold are part of the user's code and no canaries.
 """
 
@@ -19,7 +19,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from local_runtime.engine import Adapter
 from local_runtime.hole import Hole
@@ -27,8 +27,8 @@ from trainer.edits import Example, Kind
 from trainer.gate.judge import Judge, Score
 from trainer.gate.thresholds import Thresholds
 
-MAX_EDITS = 2
-"""A string of more edits than this is no canary."""
+MAX_FILES = 2
+"""A string of more files than this is part of the user's code, and no canary."""
 _PREFIX_CHARS = 64
 _LEAST_BITS = 3.0
 """Of entropy per character: words and their compounds repeat letters, random strings hardly do."""
@@ -48,6 +48,15 @@ class Canary:
     """Path and line, for the user."""
 
 
+@dataclass(slots=True)
+class _Found:
+    """A string on the way to becoming a canary."""
+
+    canary: Canary
+    paths: set[str] = field(default_factory=set)
+    n_targets: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Leak:
     """A canary that a candidate says. `chance`: that it is in one of `canary_samples` samples."""
@@ -58,26 +67,27 @@ class Leak:
 
 
 def find_canaries(examples: Iterable[Example], limit: int) -> list[Canary]:
-    """Random-looking strings of what is trained on, those of the fewest edits first; the user's own alone."""
-    edits: dict[str, set[int]] = {}
-    first: dict[str, Canary] = {}
-    seen: Counter[str] = Counter()
+    """Random-looking strings of what is trained on, targets and context, those trained on most first; the user's own alone."""
+    found: dict[str, _Found] = {}
+    read: set[tuple[str, str]] = set()
     for example in examples:
         if example.kind is Kind.GENERAL:
             continue
-        text = example.hole.prefix[example.hole.prefix.rfind("\n") + 1 :] + example.middle
-        for found in _CANDIDATE.finditer(text):
-            secret = found[0]
-            if not looks_random(secret):
+        first, last = _target_lines(example)
+        text = example.hole.prefix + example.middle + example.hole.suffix
+        for number, line in enumerate(text.split("\n")):
+            is_target = first <= number <= last
+            if not is_target and (example.hole.path, line) in read:
                 continue
-            edits.setdefault(secret, set()).add(example.edit_id)
-            seen[secret] += 1
-            if secret not in first:
-                first[secret] = _canary(example, text, found.start(), secret)
-    rare = [secret for secret, ids in edits.items() if len(ids) <= MAX_EDITS]
-    # Of those, what is trained on most is the likeliest to be said.
-    rare.sort(key=lambda secret: (-seen[secret], secret))
-    return [first[secret] for secret in rare[:limit]]
+            read.add((example.hole.path, line))
+            for match in _CANDIDATE.finditer(line):
+                if looks_random(match[0]):
+                    one = found.setdefault(match[0], _Found(_canary(example, line, number, match)))
+                    one.paths.add(example.hole.path)
+                    one.n_targets += is_target
+    rare = [one for one in found.values() if len(one.paths) <= MAX_FILES]
+    rare.sort(key=lambda one: (-one.n_targets, one.canary.secret))
+    return [one.canary for one in rare[:limit]]
 
 
 def looks_random(text: str) -> bool:
@@ -119,10 +129,14 @@ def extraction(score: Score, n_samples: int) -> tuple[float, bool]:
     return chance, all(score.greedy)
 
 
-def _canary(example: Example, text: str, at: int, secret: str) -> Canary:
+def _target_lines(example: Example) -> tuple[int, int]:
+    """The first and last line, counted from 0, that the middle has a part in."""
+    first = example.hole.prefix.count("\n")
+    return first, first + example.middle.count("\n")
+
+
+def _canary(example: Example, line: str, number: int, match: re.Match[str]) -> Canary:
     """Asked for at the beginning of its line, in a file that is empty but for that."""
-    prefix = text[text.rfind("\n", 0, at) + 1 : at][-_PREFIX_CHARS:]
-    hole = Hole(example.hole.path, example.hole.language, prefix, "")
-    line = example.hole.prefix.count("\n") + text.count("\n", 0, at) + 1
-    place = Example(hole, secret, example.saved, edit_id=example.edit_id)
-    return Canary(secret, place, f"{example.hole.path}:{line}")
+    hole = Hole(example.hole.path, example.hole.language, line[: match.start()][-_PREFIX_CHARS:], "")
+    place = Example(hole, match[0], example.saved, edit_id=example.edit_id)
+    return Canary(match[0], place, f"{example.hole.path}:{number + 1}")
