@@ -37,10 +37,11 @@ class Watched:
         self._watcher: Watcher | None = None
         self._journal: Journal | None = None
         self._n_markers = 0
+        self.pace = PACE
 
     def start(self) -> Watcher:
         self._journal = Journal(self.journal_path)
-        self._watcher = Watcher(self.folders, self._journal, PACE, self._edits.put)
+        self._watcher = Watcher(self.folders, self._journal, self.pace, self._edits.put)
         self._watcher.start()
         assert self._watcher.wait_ready(SECONDS)
         return self._watcher
@@ -234,9 +235,10 @@ def test_what_git_takes_back_is_not_typing(branches: Watched, undo: list[str]) -
 
 
 def test_what_a_stash_brings_back_is_not_typing(branches: Watched) -> None:
+    branches.stop()
     (branches.root / "a.py").write_text(SECOND)
     git(branches.root, "stash", "-q")
-    branches.next_is_a_marker()
+    branches.start()
     git(branches.root, "stash", "pop", "-q")
     assert (branches.root / "a.py").read_text() == SECOND
     branches.next_is_a_marker()
@@ -257,6 +259,9 @@ def test_a_commit_right_after_a_save_takes_nothing_away(branches: Watched) -> No
 
 
 def test_many_files_at_once_were_not_typed(watched: Watched) -> None:
+    watched.stop()
+    watched.pace = Pace(quiet_seconds=0.15, gather_seconds=1.0, look_seconds=0.1)
+    watched.start()
     for n in range(60):
         (watched.root / f"m{n}.py").write_text(f"value_{n} = {n}\n")
     _until(lambda: Refusal.BULK in watched.refused().values())

@@ -1,9 +1,8 @@
 """Whether git, and not a person, writes the files of a working tree just now.
 
 Git holds `index.lock` while it changes files, and what the kernel reports comes in order: a file that is written between the
-lock's appearing and its going was written by git, be it by a checkout, a restore or one step of a rebase. `git stash pop` lets
-go of the lock while it writes: what is written right between two locks is git's as well. Where events do not come in order
-(FSEvents), several files at once together with a new index or HEAD say the same.
+lock's appearing and its going was written by git, be it by a checkout, a stash, a restore or one step of a rebase. Where events
+do not come in order (FSEvents), several files at once together with a new index or HEAD say the same.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ _LOCKS = frozenset({"index.lock", "HEAD.lock"})
 _MARKS = ("index", "HEAD", "ORIG_HEAD")
 _TRUSTED_SECONDS = 15.0
 """`git commit -a` keeps the lock while its message is written; what is saved then is the user's."""
-_BETWEEN_LOCKS_SECONDS = 1.0
 BURST_FILES = 4
 BURST_SECONDS = 2.0
 
@@ -24,10 +22,7 @@ BURST_SECONDS = 2.0
 @dataclass(slots=True)
 class _Tree:
     locked_at: float = -inf
-    released_at: float = -inf
     locks: set[str] = field(default_factory=set)
-    between: dict[str, float] = field(default_factory=dict)
-    """Files that were written soon after a lock had gone, and when."""
 
 
 class GitActivity:
@@ -52,28 +47,19 @@ class GitActivity:
             tree = self._trees[folder][1]
             if not tree.locks:
                 tree.locked_at = now
-                self._written |= {one for one, at in tree.between.items() if now - at <= _BETWEEN_LOCKS_SECONDS}
-                tree.between.clear()
             tree.locks.add(name)
 
-    def vanished(self, path: str, now: float) -> None:
+    def vanished(self, path: str) -> None:
         """A file of a git folder is gone, or has become another."""
         folder, name = os.path.split(path)
-        tree = self._trees[folder][1] if folder in self._trees else _Tree()
-        if name in tree.locks:
-            tree.locks.discard(name)
-            tree.released_at = now
+        if folder in self._trees:
+            self._trees[folder][1].locks.discard(name)
 
     def written(self, path: str, now: float) -> None:
         """A file of a working tree was written, by whomever."""
         found = self._tree_of(path)
-        if found is None:
-            return
-        tree = found[1]
-        if tree.locks and now - tree.locked_at <= _TRUSTED_SECONDS:
+        if found and found[1].locks and now - found[1].locked_at <= _TRUSTED_SECONDS:
             self._written.add(path)
-        elif now - tree.released_at <= _BETWEEN_LOCKS_SECONDS:
-            tree.between[path] = now
 
     def wrote(self, path: str) -> bool:
         """Whether git wrote a file since this was last asked."""

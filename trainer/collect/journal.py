@@ -137,6 +137,13 @@ class Journal:
         (n,) = self._connection.execute(f"SELECT count(*) FROM edits WHERE {where}", values).fetchone()
         return int(n)
 
+    def amount(self, root: str) -> tuple[int, int, float]:
+        """Of an opted-in folder: its edits, the files that have any, and the Unix time of the newest; 0 when there is none."""
+        n_edits, n_files, newest = self._connection.execute(
+            "SELECT count(*), count(DISTINCT path), coalesce(max(saved), 0.0) FROM edits WHERE root = ?", (root,)
+        ).fetchone()
+        return int(n_edits), int(n_files), float(newest)
+
     def refusals(self, root: str | None = None) -> list[Refused]:
         """What was left out and why, the most frequent first."""
         where, values = ("WHERE root = ?", (root,)) if root is not None else ("", ())

@@ -111,7 +111,7 @@ class WatchedFolder:
             self._moved(source, target, now)
         elif self._git.is_git_file(source):
             if isinstance(event, FileDeletedEvent):
-                self._git.vanished(source, now)
+                self._git.vanished(source)
             else:
                 self._git.appeared(source, now)
         else:
@@ -147,7 +147,7 @@ class WatchedFolder:
 
     def _moved(self, source: str, target: str, now: float) -> None:
         if self._git.is_git_file(source):
-            self._git.vanished(source, now)
+            self._git.vanished(source)
             return
         rules = self.recorder.rules
         if rules.refused_by_name(target) is None and self.recorder.is_known(source):
