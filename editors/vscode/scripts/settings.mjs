@@ -39,7 +39,7 @@ function property(one) {
     ...(one.type === 'array' ? { items: { type: 'string' } } : {}),
     default: one.default,
     ...(one.minimum === null ? {} : { minimum: one.minimum, maximum: one.maximum }),
-    scope: 'resource',
+    scope: 'window',
     markdownDescription: one.unit ? `${one.doc} (${one.unit})` : one.doc,
   };
 }

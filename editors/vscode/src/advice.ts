@@ -3,21 +3,18 @@
 import * as vscode from 'vscode';
 import { type EditorSettings, editorTraps, type Trap } from './editorTraps.ts';
 
-const NOT_AGAIN = "Don't tell again";
-
 export function trapsHere(document?: vscode.TextDocument): Trap[] {
   return editorTraps(editorSettings(document));
 }
 
 /** Look now and at every change of settings. What was told is remembered over windows. */
 export function adviseOnce(memory: vscode.Memento): vscode.Disposable {
-  const told = new Set<string>();
   const look = () => {
     for (const trap of trapsHere(vscode.window.activeTextEditor?.document)) {
       const key = `told:${trap.setting}`;
-      if (!told.has(key) && !memory.get<boolean>(key)) {
-        told.add(key);
-        void tell(trap, () => memory.update(key, true));
+      if (!memory.get<boolean>(key)) {
+        void memory.update(key, true);
+        void tell(trap);
       }
     }
   };
@@ -29,12 +26,9 @@ export function adviseOnce(memory: vscode.Memento): vscode.Disposable {
   });
 }
 
-async function tell(trap: Trap, forget: () => Thenable<void>): Promise<void> {
-  const chosen = await vscode.window.showWarningMessage(`Understudy: ${trap.sentence}`, trap.button, NOT_AGAIN);
-  if (chosen === trap.button) {
+async function tell(trap: Trap): Promise<void> {
+  if ((await vscode.window.showWarningMessage(`Understudy: ${trap.sentence}`, trap.button)) === trap.button) {
     await mend(trap);
-  } else if (chosen === NOT_AGAIN) {
-    await forget();
   }
 }
 

@@ -12,7 +12,7 @@ import pytest
 from echo_daemon import EchoDaemon
 from set_up import CannotSetUp, set_up
 from vscode_server import VsCodeServer, serving
-from window import Window
+from window import PATIENCE_MS, Window
 
 from local_runtime.daemon import lifecycle
 
@@ -63,6 +63,12 @@ def window(vscode: VsCodeServer, echo: EchoDaemon, tmp_path: Path, request: pyte
     folder = tmp_path / "w"
     folder.mkdir()
     page = vscode.browser.new_context(viewport={"width": 900, "height": 420}).new_page()
+    page.set_default_timeout(PATIENCE_MS)
     yield Window(vscode, folder, page)
-    page.screenshot(path=vscode.folder / f"{request.node.name}.png")
+    if not page.is_closed():
+        page.screenshot(path=vscode.folder / f"{request.node.name}.png")
+        page.close(
+            run_before_unload=True
+        )  # as its user does: the window's processes end, and are not kept for a return
+        page.wait_for_event("close")
     page.context.close()

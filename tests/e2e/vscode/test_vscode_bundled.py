@@ -67,14 +67,14 @@ def test_the_bundled_model_and_an_adapter(window: Window, model: None, update_go
         voices = aside.submit(other_voices, bundled.FOLDER, hole).result()
 
     def serves_another(voice: str) -> bool:
-        window.choose("Base model or mine", voice)
+        window.choose("Base model or mine…", voice)
         window.status(f"+ {voice}")
         return asked(window, lambda ghost: ghost not in ("", base))
 
     assert any(serves_another(voice) for voice in voices), f"{voices} all say {window.ghost()!r}, as the base model"
-    window.choose("Strength of the adapter", "0.5")
+    window.choose("Strength of the adapter…", "0.5")
     window.status("× 0.5")
-    window.choose("Base model or mine", "Base model")
+    window.choose("Base model or mine…", "Base model")
     assert asked(window, lambda ghost: ghost == base)
     window.press("Tab")
     window.saves((NOTES + typed + base).encode())

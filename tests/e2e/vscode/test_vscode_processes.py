@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from playwright.sync_api import expect
 from window import Window
 
 from local_runtime.daemon import lock
@@ -76,3 +77,13 @@ def test_a_missing_command_is_told_and_found_when_the_setting_is_mended(window: 
     window.page.get_by_text("pipx install understudy").first.wait_for()
     window.configure({})
     window.status("echo")
+
+
+def test_a_night_and_a_report_from_the_menu(window: Window) -> None:
+    window.open("a.py", b"\n")
+    window.status("echo")
+    window.choose("Train now")
+    window.is_told("nothing to learn from yet: understudy learn on PATH")
+    window.choose("Report")
+    window.is_told("the whole report is a page")
+    expect(window.page.locator(".editor-instance .view-lines")).to_contain_text("the whole report:")

@@ -70,7 +70,7 @@ def serving(vscode: VsCode, folder: Path, environment: Mapping[str, str]) -> Ite
     npm("run", "package")
     vsix = EXTENSION / "understudy.vsix"
     subprocess.run([*base, "--install-extension", vsix], env=environment, check=True, stdout=subprocess.DEVNULL)
-    more = ("--host", "127.0.0.1", "--port", "0", "--without-connection-token", "--disable-telemetry", "--disable-workspace-trust")  # fmt: skip
+    more = ("--host", "127.0.0.1", "--port", "0", "--without-connection-token", "--disable-telemetry", "--disable-workspace-trust", "--reconnection-grace-time", "120")  # fmt: skip
     log = folder / "server.log"
     with log.open("wb") as file:
         server = subprocess.Popen([*base, *more], env=environment, stdout=file, stderr=file, start_new_session=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ POLL_MS = 25
 TO_EDITOR = "Control+1"
 """The key that brings the cursor back from a menu."""
 STATUS_ITEM = '[id="understudy.understudy.status"]'
+LIST = ".quick-input-list .monaco-list-row"
 GHOST = """() => {
     const editor = document.querySelector('.editor-instance .monaco-editor');
     const texts = (selector) => [...editor?.querySelectorAll(selector) ?? []].map((node) => node.textContent);
@@ -70,16 +72,13 @@ class Window:
         """Open the menu behind the status item, and choose an entry of it, and of what opens then."""
         self.page.locator(f"{STATUS_ITEM} a").click()
         for label in labels:
-            self.row(label).click()
-
-    def row(self, text: str) -> Locator:
-        """A row of the list that is open."""
-        return self.page.locator(".quick-input-list .monaco-list-row", has_text=text).first
+            exactly = re.compile(rf"^\s*{re.escape(label)}$")
+            self.page.locator(f"{LIST} .label-name", has_text=exactly).first.click()
 
     def reads(self, text: str) -> None:
         """Wait until a row of the open list says this; close the list."""
-        expect(self.row(text)).to_be_visible(timeout=PATIENCE_MS)
-        self.press("Escape")
+        expect(self.page.locator(LIST, has_text=text).first).to_be_visible(timeout=PATIENCE_MS)
+        self.press("Escape", TO_EDITOR)
 
     def is_told(self, text: str) -> Locator:
         """Wait for a notification that says this."""
