@@ -1,0 +1,79 @@
+"""VS Code and Neovim at once, on one daemon: one model in memory, one adapter, one set of switches after a restart."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from window import Window
+
+from local_runtime.daemon import lock
+from local_runtime.daemon.sockets import lock_path
+
+NVIM_TESTS = Path(__file__).parents[1] / "nvim"
+sys.path.append(str(NVIM_TESTS))
+from neovim import TAB, Neovim  # noqa: E402 - the harness of the other editor's tests
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def neovim(window: Window) -> Iterator[Neovim]:
+    """A Neovim in the same folder as the window."""
+    cache = NVIM_TESTS.parents[2] / ".cache" / "nvim"
+    done = subprocess.run([NVIM_TESTS / "set_up.sh", cache, "forky"], check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no Neovim: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
+    command = f"command = '{Path(sys.executable).parent / 'understudy'}'"
+    with Neovim(Path(done.stdout.split()[-1]), window.folder, options=command) as one:
+        yield one
+
+
+def daemons() -> list[int]:
+    """The daemons that were started for the home of these tests."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            home = process.environ().get("UNDERSTUDY_HOME")
+            is_daemon = "local_runtime.daemon" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            continue
+        if is_daemon and home == os.environ["UNDERSTUDY_HOME"]:
+            found.append(process.pid)
+    return found
+
+
+def test_two_editors_share_one_daemon_and_survive_it_together(window: Window, neovim: Neovim) -> None:
+    window.open("a.py", b"\n")
+    window.status("echo")
+    path = neovim.open("b.py", "\n")
+    neovim.ready()
+    holder = lock.holder(lock_path())
+    assert holder is not None
+    assert daemons() == [holder.pid]
+    window.go_to(1)
+    window.type("x = ")
+    window.sees("compute(a, b)")
+    neovim.type("iy = ")
+    neovim.shows("y = compute(a, b)")
+    os.kill(holder.pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(holder.pid)] if psutil.pid_exists(holder.pid) else [], timeout=30)
+    window.type("c")
+    neovim.type("c")
+    window.press("Escape", "Enter")
+    window.type("z = ")
+    window.sees("compute(a, b)")
+    neovim.type("\x7f")
+    neovim.shows("y = compute(a, b)")
+    (successor,) = daemons()
+    assert successor != holder.pid
+    neovim.type(TAB)
+    assert neovim.save(path) == b"y = compute(a, b)\n"
+    window.press("Tab")
+    window.saves(b"x = c\nz = compute(a, b)\n")
