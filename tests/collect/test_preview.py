@@ -67,7 +67,7 @@ def test_a_survey_names_what_is_left_out(tmp_path: Path) -> None:
         "secret_plans.py": Refusal.IGNORED,
         "inner/d.ts": Refusal.IGNORED,
         "e.sql": Refusal.PRIVATE_KEY,
-        "legacy/f.py": Refusal.VENDORED,
+        "legacy": Refusal.VENDORED,
         ".gitignore": Refusal.NOT_CODE,
         ".gitattributes": Refusal.NOT_CODE,
         "inner/.trainignore": Refusal.NOT_CODE,

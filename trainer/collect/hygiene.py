@@ -63,10 +63,12 @@ class FileRules:
         known = language_of(below) is not None or below.endswith(notebooks.ENDING)
         return None if known else Refusal.NOT_CODE
 
-    def folder_refused(self, path: str) -> bool:
-        """Whether nothing below a folder (absolute) is wanted, so that it need not be watched."""
+    def folder_refused(self, path: str) -> Refusal | None:
+        """Why nothing below a folder (absolute) is wanted, so that it need not be watched."""
         below = self._below(path)
-        return self._rules.folder_ignored(below) or self._rules.ignored(below + "/x.c") is Ignored.VENDORED
+        if self._rules.folder_ignored(below):
+            return Refusal.IGNORED
+        return Refusal.VENDORED if self._rules.ignored(below + "/x.c") is Ignored.VENDORED else None
 
     def refused_by_text(self, path: str, text: str) -> Refusal | None:
         """Why a file is left out by its contents. Secrets are another matter: `cleaning` knows them."""
@@ -114,10 +116,11 @@ class FileRules:
                     if entry.is_symlink():
                         report(entry.path, Refusal.LINK)
                     elif entry.is_dir(follow_symlinks=False):
-                        if not self.folder_refused(entry.path):
+                        refused = self.folder_refused(entry.path)
+                        if refused is None:
                             todo.append(entry.path)
                         elif entry.name != ".git":
-                            report(entry.path, Refusal.IGNORED)
+                            report(entry.path, refused)
                     elif entry.is_file(follow_symlinks=False):
                         refused = self.refused_by_name(entry.path)
                         if refused:

@@ -92,7 +92,7 @@ def preview(journal: Journal, root: str | None = None, since: float = 0.0) -> Pr
     files: dict[str, EditedFile] = {}
     for edit in journal.edits(since, root=root):
         known = files.get(edit.path, EditedFile(edit.path, edit.language, 0, 0, 0.0))
-        n_lines = known.n_added_lines + len(added_lines(edit.before, edit.after))
+        n_lines = known.n_added_lines + sum(bool(line.strip()) for line in added_lines(edit.before, edit.after))
         files[edit.path] = EditedFile(edit.path, edit.language, known.n_edits + 1, n_lines, edit.saved)
     newest_first = sorted(files.values(), key=lambda one: (-one.last_saved, one.path))
     return Preview(tuple(newest_first), tuple(journal.refusals(root)))

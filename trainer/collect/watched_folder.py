@@ -96,7 +96,7 @@ class WatchedFolder:
         """Whether what is in a folder may be learnt from."""
         if folder == self.folder.root:
             return True
-        return folder.startswith(self.folder.root + "/") and not self.recorder.rules.folder_refused(folder)
+        return folder.startswith(self.folder.root + "/") and self.recorder.rules.folder_refused(folder) is None
 
     def handle(self, event: FileSystemEvent, now: float) -> None:
         """Take an event in; nothing is read yet."""
