@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,8 @@ def test_a_killed_language_server_comes_back(program: Path, start: Start, daemon
     first = nvim.lua("return require('understudy.server').client(0).id")
     pid = nvim.lua("return vim.iter(vim.api.nvim_get_proc_children(vim.fn.getpid())):totable()[1]")
     os.kill(pid, signal.SIGKILL)
+    nvim.shows("Press ENTER")
+    nvim.type(ENTER)
     nvim.until(
         f"(function(c) return c and c.id ~= {first} end)(require('understudy.server').client(0))", "another one runs"
     )
@@ -190,7 +193,8 @@ def test_two_editors_share_one_daemon(start: Start, daemon: EchoDaemon) -> None:
 
 def test_one_language_server_per_project(newest: Path, start: Start, daemon: EchoDaemon, workspace: Path) -> None:
     nvim = start(newest)
-    for name in ("a.py", "b.py", "inner/pyproject.toml", "inner/c.py"):
+    (workspace / "inner" / ".git").mkdir(parents=True)
+    for name in ("a.py", "package.json", "deeper/b.py", "inner/c.py"):
         nvim.open(name, "")
     roots = nvim.lua(
         "return vim.tbl_map(function(c) return c.config.root_dir end, require('understudy.server').clients())"
@@ -200,20 +204,22 @@ def test_one_language_server_per_project(newest: Path, start: Start, daemon: Ech
 
 def test_without_the_command_it_says_how_to_get_it(newest: Path, start: Start) -> None:
     nvim = start(newest, setup="require('understudy').setup{ command = '/nowhere/understudy' }")
-    nvim.lua("vim.cmd.edit('a.py')")
+    nvim.type(":edit a.py" + ENTER)
     nvim.shows("pipx install .")
     nvim.type(ENTER + "ox\ty" + ESCAPE)
     nvim.until("vim.fn.getline(2) == 'x\\ty'", "keys work without it")
 
 
 def test_wrong_options_are_told_and_do_no_harm(newest: Path, start: Start, daemon: EchoDaemon) -> None:
-    nvim = start(newest, "settings = { maxLine = 3, context = { recent = false } }, kyes = {}, automatic = 'yes'")
+    nvim = start(newest)
+    wrong = "settings = { maxLine = 3, context = { recent = false } }, kyes = {}, automatic = 'yes'"
+    nvim.type(f":lua require('understudy').setup{{ {wrong} }}" + ENTER)
     nvim.shows("option automatic is a string; expected boolean")
+    nvim.type(ENTER)
     told = nvim.lua("return vim.fn.execute('messages')")
     assert "option kyes is unknown; known are automatic, " in told
     assert "settings.max_line is unknown" in told
     assert "context_recent" not in told
-    nvim.type(ENTER)
     nvim.open("a.py", "x = 1\n")
     nvim.ready()
 
@@ -254,8 +260,6 @@ def test_neovims_own_inline_completion_works_too(newest: Path, start: Start, dae
     vim.keymap.set('i', '<Tab>', function()
       if not vim.lsp.inline_completion.get() then return '<Tab>' end
     end, { expr = true })"""
-    import sys  # noqa: PLC0415
-
     command = str(Path(sys.executable).parent / "understudy")
     nvim = start(newest, setup=own, environment={"UNDERSTUDY": command})
     path = nvim.folder / "a.py"

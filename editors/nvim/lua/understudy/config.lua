@@ -14,7 +14,7 @@ local M = {}
 ---@field command string|string[]|false the `understudy` command; false looks for it
 ---@field automatic boolean ask while typing
 ---@field keys understudy.Keys|false
----@field root_markers string[] a folder that holds one of these is a project: one language server each
+---@field root_markers string[] the folder above a file that holds the first of these is its project: one language server each
 ---@field log_level 'error'|'warning'|'info'|'debug' of the language server; its log is Neovim's lsp.log
 ---@field capabilities table laid over the client's capabilities
 ---@field settings table<string, any> for the language server, see `understudy settings`

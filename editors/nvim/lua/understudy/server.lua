@@ -32,6 +32,18 @@ local function is_file(buf)
   return api.nvim_buf_is_loaded(buf) and vim.bo[buf].buftype == '' and api.nvim_buf_get_name(buf) ~= ''
 end
 
+--- The folder above a file that holds the first of the markers that is found at all.
+---@param buf integer
+---@return string?
+local function project_of(buf)
+  for _, marker in ipairs(config.options.root_markers) do
+    local root = vim.fs.root(buf, marker)
+    if root then
+      return root
+    end
+  end
+end
+
 local function complain()
   if not has_complained then
     has_complained = true
@@ -88,7 +100,7 @@ function M.attach(buf)
   if not command then
     return complain()
   end
-  local root = vim.fs.root(buf, config.options.root_markers)
+  local root = project_of(buf)
   language_of[buf] = languages.identifier(vim.bo[buf].filetype)
   vim.lsp.start(client_config(command, root), {
     bufnr = buf,
