@@ -145,30 +145,6 @@ async def test_silent_where_it_must_be(daemon: EchoDaemon, workspace: Path) -> N
         assert await editor.why() == [skip for _, _, skip in cases]
 
 
-async def test_toggles_last_and_everybody_hears_of_them(daemon: EchoDaemon, workspace: Path) -> None:
-    async with Editor(workspace) as editor:
-        uri = editor.open("a.py", "x = \n")
-        await editor.ready()
-        assert (await editor.execute("understudy.toggle", "language", "python"))["languagesOff"] == ["python"]
-        assert (await editor.execute("understudy.toggle", "folder", str(workspace)))["foldersOff"] == [str(workspace)]
-        assert not (await editor.execute("understudy.toggle", "planet"))["ok"]
-        await editor.items(uri, 0, 4)
-        await editor.execute("understudy.toggle", "language", "python")
-        await editor.items(uri, 0, 4)
-        assert await editor.why() == ["disabled_language", "disabled_folder"]
-        status = [m["params"] for m in editor.notifications if m["method"] == "understudy/status"][-1]
-        assert (status["languagesOff"], status["foldersOff"]) == ([], [str(workspace)])
-    async with Editor(workspace) as second:
-        uri = second.open("a.py", "x = \n")
-        await second.ready()
-        await second.items(uri, 0, 4)
-        assert (await second.execute("understudy.toggle", "folder", str(workspace)))["foldersOff"] == []
-        assert await second.text(uri, 0, 4) == "compute(a, b)"
-        assert (await second.execute("understudy.toggle"))["everywhereOff"] is True
-        await second.heard(lambda m: m["method"] == "understudy/status" and m["params"]["disabled"])
-        assert await second.why() == ["disabled_folder", None]
-
-
 async def test_a_bad_setting_costs_a_message(daemon: EchoDaemon, workspace: Path) -> None:
     async with Editor(workspace, options={"deadlineMs": "soon", "nobodyKnows": 1}) as editor:
         shown = await editor.heard(lambda m: m["method"] == "window/showMessage")
@@ -302,19 +278,6 @@ async def test_malformed_messages_are_answered_or_ignored(daemon: EchoDaemon, wo
         assert await editor.text(uri, 1, 4) == "compute(a, b)"
     assert b"SECRET" not in editor.errors, "what users write is not logged, nor what is suggested to them"
     assert b"compute(a" not in editor.errors
-
-
-async def test_forgetting_a_file(daemon: EchoDaemon, workspace: Path) -> None:
-    async with Editor(workspace) as editor:
-        uri = editor.open("a.py", "x = \n")
-        await editor.ready()
-        await editor.items(uri, 0, 4)
-        editor.edit(uri, 0, 4, "compute(a, b)")
-        await editor.execute("understudy.stats")
-        assert (await editor.execute("understudy.forget", uri))["ok"]
-        assert await editor.why() == []
-        assert (await editor.execute("understudy.stats"))["total"]["n_accepted"] == 0
-        assert not (await editor.execute("understudy.forget", "file:///never/opened.py"))["ok"]
 
 
 async def test_two_windows_share_one_daemon_and_one_leaves(daemon: EchoDaemon, workspace: Path) -> None:

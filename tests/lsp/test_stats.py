@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from local_runtime.outcomes import Answer, Fate, Outcome, OutcomeLog, database
 from lsp_server import commands, switches
+from lsp_server.skip import Skip
 from lsp_server.stats import percentile, summary
 from lsp_server.switches import Switches, toggled
 
@@ -85,3 +86,10 @@ def test_switches_are_toggled_and_kept(tmp_path: Path) -> None:
     for scope, value in (("planet", "x"), ("language", ""), ("folder", "relative")):
         with pytest.raises(ValueError, match="expected global"):
             toggled(Switches(), scope, value)
+
+
+def test_every_reason_is_told_in_a_sentence() -> None:
+    for skip in Skip:
+        assert skip.sentence.endswith("."), skip
+        assert skip.sentence[0].isupper(), skip
+    assert len({skip.sentence for skip in Skip}) == len(Skip)
