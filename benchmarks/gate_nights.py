@@ -6,7 +6,7 @@ Twenty users write ten nights each (`gate_world`); a tiny model, trained for it,
 what serves) and judged by `trainer.gate` through the compiled engine. A sabotaged night trains on garbage, on format churn,
 on a vendored dump, on the right code in the wrong places (poisoned labels), or at thirty times the learning rate.
 
-What a candidate is truly worth is measured on 300 other holes of the same user and 200 of other people's modules, none of
+What a candidate is truly worth is measured on 300 other holes of the same user and 300 of other people's modules, none of
 which the gate sees. Good: at least 1 % less loss than what serves and than the base, and at most 0.02 nats per byte more on
 the general code. Bad: more loss than either, or more than 0.02 on the general code. One JSON line: `bad_promotions` is the
 share of promotions that were bad, `good_kept` the share of good candidates that were promoted.
@@ -47,9 +47,9 @@ NIGHTS_OF_A_USER = 10
 BACK_FILL, NEW_HUNKS = 260, 30
 TRAINED_ON = 200
 """The newest hunks that a night trains on, in any order."""
-N_TRUTH, N_GENERAL_TRUTH, N_GENERAL = 300, 200, 80
+N_TRUTH, N_GENERAL_TRUTH, N_GENERAL = 300, 300, 150
 MARGIN = 0.01
-MODEL_STEPS = 2500
+MODEL_STEPS = 1000
 RECIPE = Recipe("simulated", rank=8, alpha=16.0, rate=1.5e-4, epochs=1.0, max_steps=25, warmup_steps=2)
 SABOTAGES = ("garbage", "format churn", "vendored dump", "poisoned labels", "rate x30")
 

@@ -13,7 +13,7 @@ from local_runtime.daemon.adapter_shelf import Choice
 from local_runtime.engine import Adapter
 from local_runtime.errors import EngineDied
 from local_runtime.hole import Hole
-from trainer.edits import Example, Verdict
+from trainer.edits import Example, Kind, Verdict
 from trainer.gate.gate import judge
 from trainer.gate.thresholds import THRESHOLDS
 
@@ -96,6 +96,22 @@ def test_forgetting_is_refused(candidate: Adapter) -> None:
     verdict = judge(candidate, NOBODY, hunks(60), general(), script)
     assert not verdict.promote
     assert verdict.reasons[0].startswith("On the general set it loses +0.12")
+
+
+def test_what_may_forget_too_much_is_refused(candidate: Adapter) -> None:
+    """A rise of 0.019 on average that is 0.3 at some places and nothing at others may as well be 0.03."""
+    plain = losses({None: 1.2, candidate.id: 0.8})
+
+    def loss(example: Example, who: str | None, strength: float) -> float:
+        if example.kind is Kind.GENERAL:
+            return 0.9 + (0.19 if who and example.hole.prefix.endswith(("0 = ", "10 = ")) else 0.0)
+        return float(plain(example, who, strength))
+
+    verdict = judge(candidate, NOBODY, hunks(60), general(20), ScriptedJudge(loss))
+    assert not verdict.promote
+    rise = verdict.metrics["candidate.general_loss"] - verdict.metrics["base.general_loss"]
+    assert 0.01 < rise < THRESHOLDS.general_rise
+    assert "less than 95 % sure" in verdict.reasons[0]
 
 
 def test_not_stopping_is_refused(candidate: Adapter) -> None:

@@ -123,19 +123,20 @@ class Trial:
             self.strength = strength
             self._general = self._measure(self._choice, general)
             rise = loss(self._general) - base_loss
-            if rise <= self.thresholds.general_rise:
+            sure = self._sure_lower(self._general, base_general, margin=self.thresholds.general_rise)
+            if sure >= self.thresholds.confidence:
                 self.metrics["candidate.general_loss"] = loss(self._general)
                 self.metrics["candidate.general_stops"] = figures(self._general)["stops"]
                 self.reasons.append(
-                    f"On the general set it loses {rise:+.4f} nats per byte against the base's {base_loss:.3f}, "
-                    f"where {self.thresholds.general_rise:+g} is the most, at strength {strength:g}."
+                    f"On the general set it loses {rise:+.4f} nats per byte against the base's {base_loss:.3f} at strength "
+                    f"{strength:g}: {100 * sure:.1f} % sure to be no more than {self.thresholds.general_rise:+g}."
                 )
                 return
             least_rise = min(least_rise, rise)
         self.metrics["candidate.general_loss"] = base_loss + least_rise
         raise Refusal(
-            f"On the general set it loses {least_rise:+.4f} nats per byte against the base's {base_loss:.3f} at its mildest, "
-            f"where {self.thresholds.general_rise:+g} is the most."
+            f"On the general set it loses {least_rise:+.4f} nats per byte against the base's {base_loss:.3f} at its mildest: "
+            f"less than {100 * self.thresholds.confidence:g} % sure to be no more than {self.thresholds.general_rise:+g}."
         )
 
     def _measure_together(self, judging: Sequence[Example]) -> dict[str, list[Measured]]:
@@ -228,8 +229,9 @@ class Trial:
         other: Sequence[Measured],
         value: Callable[[Measured], float] = lambda one: one.score.nats,
         size: Callable[[Measured], float] = lambda one: one.n_bytes,
+        margin: float = 0.0,
     ) -> float:
-        """How sure the paired bootstrap by hunk is that the candidate has less of it."""
-        differences = [value(a) - value(b) for a, b in zip(mine, other, strict=True)]
+        """How sure the paired bootstrap by hunk is that the candidate has less of it, or at most `margin` (by size) more."""
+        differences = [value(a) - value(b) - margin * size(a) for a, b in zip(mine, other, strict=True)]
         units = [hunk_of(one.example) for one in mine]
         return chance_below(differences, [size(one) for one in mine], units, self.thresholds.resamples)

@@ -14,8 +14,9 @@ Hunk = tuple[int, str, str]
 
 
 def hunk_of(example: Example) -> Hunk:
-    """The hunk that an example was made from."""
-    return example.edit_id, example.hole.path, example.hole.suffix
+    """The hunk that an example was made from; what belongs to no edit stands for itself."""
+    hole = example.hole
+    return example.edit_id, hole.path, hole.suffix if example.edit_id else f"{hole.prefix}\0{hole.suffix}"
 
 
 def newest(pool: Sequence[Example], thresholds: Thresholds) -> list[Example]:

@@ -22,7 +22,7 @@ class Thresholds:
     resamples: int = 4000
     strengths: tuple[float, ...] = (1.0, 0.8, 0.6, 0.4)
     general_rise: float = 0.02
-    """How much the loss on the general set may rise above the base's."""
+    """How much the loss on the general set may rise above the base's: it must be surely no more."""
     stop_drop: float = 0.03
     """How much less often than the base it may stop where it should, as a share of all places: a greater drop that is surely
     one is refused. Adapters shift a few close calls either way."""
