@@ -73,7 +73,8 @@ def is_secret_file(path: str) -> bool:
     name = parts[-1].lower()
     if name in _EXAMPLE_NAMES:
         return False
-    return bool(_names().match(name)) and not name.endswith(_SECRET_SUFFIXES)
+    # `secrets.py` is code about secrets; whatever begins with `.env` is an environment, in any language.
+    return bool(_names().match(name)) and (name.startswith(".env") or not name.endswith(_SECRET_SUFFIXES))
 
 
 def has_secret(text: str, path: str = "") -> bool:
@@ -121,6 +122,15 @@ def _detected(line: str, path: str) -> bool:
     return False
 
 
+def _has_no_format(detector: Any) -> bool:
+    """Whether a detector goes by names and looks; the others know the very format of a token."""
+    return type(detector).__name__ in ("KeywordDetector", "Base64HighEntropyString", "HexHighEntropyString")
+
+
+def _is_quoted(secret: str, line: str) -> bool:
+    return f'"{secret}"' in line or f"'{secret}'" in line
+
+
 @cache
 def _detectors() -> tuple[list[Any], list[Any], list[Any]]:
     """detect-secrets' keyword detector, its other detectors, and its tests for what only looks secret."""
@@ -138,7 +148,10 @@ def _detectors() -> tuple[list[Any], list[Any], list[Any]]:
         lambda secret, line, detector: heuristic.is_templated_secret(secret),
         lambda secret, line, detector: heuristic.is_prefixed_with_dollar_sign(secret),
         lambda secret, line, detector: heuristic.is_not_alphanumeric_string(secret),
-        lambda secret, line, detector: heuristic.is_indirect_reference(line),
+        # a call or an index, `key = settings["x"]`, unless the secret itself stands there: `connect(password="...")`
+        lambda secret, line, detector: (
+            _has_no_format(detector) and heuristic.is_indirect_reference(line) and not _is_quoted(secret, line)
+        ),
         heuristic.is_likely_id_string,
     ]
     return keyword, others, harmless

@@ -90,6 +90,7 @@ def test_ordinary_code_is_no_secret() -> None:
         *(
             ".env",
             ".env.local",
+            ".env.py",
             "prod.env",
             "a/.netrc",
             "deploy/id_rsa",
