@@ -30,8 +30,10 @@ def workspace(tmp_path: Path) -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> None:
-    """`async def test_…` runs in an event loop of its own."""
-    if name.startswith("test_") and inspect.iscoroutinefunction(obj) and isinstance(collector, pytest.Module):
+    """`async def test_…` runs in an event loop of its own, unless its module leaves that to a plugin."""
+    if not isinstance(collector, pytest.Module) or collector.get_closest_marker("asyncio"):
+        return
+    if name.startswith("test_") and inspect.iscoroutinefunction(obj):
         setattr(collector.obj, name, _in_a_loop(obj))
 
 
