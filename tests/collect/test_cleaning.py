@@ -35,6 +35,26 @@ def test_a_hunk_with_a_secret_is_not_learnt_from_and_its_line_is_in_neither_text
     assert result.refused == {Refusal.SECRET: 1}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'client = connect(host, password="h7Gq2vLx9mKp")',
+        f'os.environ["GITHUB_TOKEN"] = "{TOKEN}"',
+        f"client = login(user, token='{TOKEN}')",
+    ],
+)
+def test_a_secret_that_is_an_argument_is_one(line: str) -> None:
+    result = _cleaned(SPEECH, f"{SPEECH}\n\n{line}\n")
+    assert not result.changed and "h7Gq" not in result.after and "ghp_" not in result.after
+
+
+@pytest.mark.parametrize(
+    "line", ['password = settings["password"]', "token = read_token(path)", 'key = os.environ["API_KEY"]']
+)
+def test_where_a_secret_comes_from_is_none(line: str) -> None:
+    assert line in _cleaned(SPEECH, f"{SPEECH}\n\n{line}\n").after
+
+
 def test_a_secret_that_was_there_before_is_in_neither_text() -> None:
     result = _cleaned(f'T = "{TOKEN}"\na = 1\n', f'T = "{TOKEN}"\na = 1\nb = 2\n')
     assert result == Cleaned("a = 1\n", "a = 1\nb = 2\n", {})
