@@ -64,11 +64,9 @@ def window(vscode: VsCodeServer, echo: EchoDaemon, tmp_path: Path, request: pyte
     folder.mkdir()
     page = vscode.browser.new_context(viewport={"width": 900, "height": 420}).new_page()
     page.set_default_timeout(PATIENCE_MS)
-    yield Window(vscode, folder, page)
+    one = Window(vscode, folder, page)
+    yield one
     if not page.is_closed():
         page.screenshot(path=vscode.folder / f"{request.node.name}.png")
-        page.close(
-            run_before_unload=True
-        )  # as its user does: the window's processes end, and are not kept for a return
-        page.wait_for_event("close")
+        one.close()
     page.context.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from other_voice import other_voices
 from playwright.sync_api import Page
 from vscode_extension import EXTENSION
-from window import TO_EDITOR, Window
+from window import Window
 
 from local_runtime import bundled
 from local_runtime.hole import Hole
@@ -69,13 +68,13 @@ def test_the_bundled_model_and_an_adapter(window: Window, model: None, update_go
     def serves_another(voice: str) -> bool:
         window.choose("Base model or mine…", voice)
         window.status(f"+ {voice}")
-        return asked(window, lambda ghost: ghost not in ("", base))
+        return window.asked(lambda ghost: ghost not in ("", base))
 
     assert any(serves_another(voice) for voice in voices), f"{voices} all say {window.ghost()!r}, as the base model"
     window.choose("Strength of the adapter…", "0.5")
     window.status("× 0.5")
     window.choose("Base model or mine…", "Base model")
-    assert asked(window, lambda ghost: ghost == base)
+    assert window.asked(lambda ghost: ghost == base)
     window.press("Tab")
     window.saves((NOTES + typed + base).encode())
 
@@ -86,15 +85,9 @@ def said_something(window: Window) -> str:
     for more in NEXT:
         window.page.keyboard.insert_text(more)  # without the editor's own indentation and brackets
         typed += more
-        if asked(window, bool):
+        if window.asked():
             return typed
     raise AssertionError("the bundled model had nothing to say")
-
-
-def asked(window: Window, fits: Callable[[str], bool]) -> bool:
-    """Ask by hand; whether what is then shown fits."""
-    window.press(TO_EDITOR, "Escape", "Alt+\\")
-    return window.shows(fits)
 
 
 def take_picture(page: Page) -> None:

@@ -46,7 +46,7 @@ def test_a_killed_daemon_is_replaced(window: Window) -> None:
     os.kill(killed, signal.SIGKILL)
     window.press("Escape", "Enter")
     window.type("y = ")
-    window.sees("compute(a, b)")
+    window.gets("compute(a, b)")
     assert daemon_pid() != killed
     window.press("Tab")
     window.saves(b"x = \ny = compute(a, b)\n")
@@ -61,10 +61,10 @@ def test_a_killed_language_server_is_started_again_and_ends_with_its_window(wind
     window.status("echo")
     window.go_to(1)
     window.type("x = ")
-    window.sees("compute(a, b)")
+    window.gets("compute(a, b)")
     (second,) = servers(window.server.folder)
     assert second.pid != first.pid
-    window.page.close(run_before_unload=True)
+    window.close()
     second.wait(60)
 
 
@@ -74,7 +74,7 @@ def test_a_missing_command_is_told_and_found_when_the_setting_is_mended(window: 
     window.status("no command")
     told = window.is_told(f"understudy.command names {missing}")
     told.get_by_role("button", name="How to get it").click()
-    window.page.get_by_text("pipx install understudy").first.wait_for()
+    window.page.get_by_text("First steps with Understudy").first.wait_for()
     window.configure({})
     window.status("echo")
 

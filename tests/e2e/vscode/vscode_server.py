@@ -33,6 +33,7 @@ USER_SETTINGS = {
     "extensions.autoUpdate": "off",
     "extensions.autoCheckUpdates": False,
     "update.mode": "none",
+    "files.autoSave": "off",
     "chat.disableAIFeatures": True,
     "workbench.enableExperiments": False,
     "editor.cursorBlinking": "solid",

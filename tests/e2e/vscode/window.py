@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from vscode_server import VsCodeServer
 
 PATIENCE_MS = 180_000
-SOON_MS = 15_000
+SOON_MS = 10_000
 POLL_MS = 25
 TO_EDITOR = "Control+1"
 """The key that brings the cursor back from a menu."""
@@ -45,6 +45,12 @@ class Window:
         payload = [["openFile", self.server.remote(self.file)], ["skipWelcome", "true"]]
         self.page.goto(f"{self.server.address}/?folder={self.folder}&payload={quote(json.dumps(payload))}")
         expect(self.page.locator(".editor-instance .view-lines")).to_be_visible(timeout=PATIENCE_MS)
+
+    def close(self) -> None:
+        """As its user closes it, unsaved changes or not: its processes end, and are not kept for a return."""
+        self.page.on("dialog", lambda dialog: dialog.accept())
+        with self.page.expect_event("close"):
+            self.page.close(run_before_unload=True)
 
     def configure(self, settings: dict[str, object]) -> None:
         """The workspace's settings, as a file."""
@@ -93,6 +99,18 @@ class Window:
     def sees(self, ghost: str) -> None:
         """Wait until exactly this is shown in grey."""
         self.until(lambda: self.ghost() == ghost, lambda: f"the ghost is {self.ghost()!r}, expected {ghost!r}")
+
+    def gets(self, ghost: str) -> None:
+        """As `sees`, but ask by hand, again and again: a request that meets a starting daemon may end at its deadline."""
+        self.until(
+            lambda: self.asked(lambda seen: seen == ghost),
+            lambda: f"the ghost is {self.ghost()!r}, expected {ghost!r}",
+        )
+
+    def asked(self, fits: Callable[[str], bool] = bool) -> bool:
+        """Ask by hand; whether what is then shown fits."""
+        self.press(TO_EDITOR, "Escape", "Alt+\\")
+        return self.shows(fits)
 
     def shows(self, fits: Callable[[str], bool] = bool) -> bool:
         """Whether something that fits (anything) is shown in grey before a user would have gone on."""
