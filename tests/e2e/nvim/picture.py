@@ -34,9 +34,10 @@ def _row(screen: pyte.Screen, number: int) -> str:
         run = list(group)
         text = "".join(char.data for _, char in run)
         if text.strip():
-            x, y = MARGIN + run[0][0] * CELL_WIDTH, MARGIN + number * CELL_HEIGHT + 13
-            length = f'textLength="{len(text.rstrip()) * CELL_WIDTH:.1f}"'
-            runs.append(f'<text x="{x:.1f}" y="{y}" {length} {style}>{escape(text.rstrip())}</text>\n')
+            column = run[0][0] + len(text) - len(text.lstrip())  # viewers drop leading blanks
+            x, y = MARGIN + column * CELL_WIDTH, MARGIN + number * CELL_HEIGHT + 13
+            length = f'textLength="{len(text.strip()) * CELL_WIDTH:.1f}"'
+            runs.append(f'<text x="{x:.1f}" y="{y}" {length} {style}>{escape(text.strip())}</text>\n')
     return "".join(runs)
 
 

@@ -55,13 +55,13 @@ end
 ---@param result table of a command about adapters
 ---@return string[]
 local function adapter_lines(result)
-  local listed, lines = result.adapters, {}
-  local active = listed.active or {}
-  local chosen = active.id ~= vim.NIL and active.id or nil
-  lines[1] = ('%s base'):format(chosen and ' ' or '*')
-  for _, adapter in ipairs(listed.data or {}) do
-    local strength = adapter.id == chosen and ('  strength %.2g'):format(active.strength) or ''
-    lines[#lines + 1] = ('%s %s%s'):format(adapter.id == chosen and '*' or ' ', adapter.id, strength)
+  local listed = result.adapters
+  local active = listed.active
+  local lines = { ('%s base'):format(active.id == vim.NIL and '*' or ' ') }
+  for _, adapter in ipairs(listed.data) do
+    local is_active = adapter.id == active.id
+    local strength = is_active and ('  strength %.2g'):format(active.strength) or ''
+    lines[#lines + 1] = ('%s %s%s'):format(is_active and '*' or ' ', adapter.name, strength)
   end
   return lines
 end
@@ -71,7 +71,7 @@ local function adapter_names()
   local names, is_done = { 'base' }, false
   server.execute('understudy.adapter.list', {}, function(result)
     for _, adapter in ipairs(result.ok and result.adapters.data or {}) do
-      names[#names + 1] = adapter.id
+      names[#names + 1] = adapter.name
     end
     is_done = true
   end)

@@ -1,6 +1,23 @@
 --- Understudy for Neovim: inline code completion from the language server `understudy lsp`. `:help understudy`.
 local M = {}
 
+--- The runtime reports something: what is on the screen may be somebody else's by now.
+---@param new understudy.Status
+---@param old understudy.Status
+local function status_changed(new, old)
+  local other_voice = new.model ~= old.model or new.adapter ~= old.adapter or new.strength ~= old.strength
+  if new.state ~= old.state or other_voice or new.disabled ~= old.disabled then
+    require('understudy.ghost').refresh()
+  end
+  if new.adapter and new.adapter ~= old.adapter then
+    require('understudy.server').execute('understudy.adapter.list', {}, function(result)
+      if result.ok then
+        require('understudy.status').name_adapters(result.adapters.data)
+      end
+    end)
+  end
+end
+
 --- Begin. Call it once; calling it again takes over other options.
 ---@param options table? see `:help understudy-options`
 function M.setup(options)
@@ -15,12 +32,7 @@ function M.setup(options)
   ghost.set_automatic(taken.automatic)
   ghost.watch(group)
   require('understudy.keys').map(taken.keys)
-  require('understudy.status').watch(function(new, old)
-    local other_voice = new.model ~= old.model or new.adapter ~= old.adapter or new.strength ~= old.strength
-    if new.state ~= old.state or other_voice or new.disabled ~= old.disabled then
-      ghost.refresh()
-    end
-  end)
+  require('understudy.status').watch(status_changed)
   require('understudy.server').watch(group)
 end
 
