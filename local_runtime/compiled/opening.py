@@ -69,7 +69,7 @@ def open_engine(
     config = replace(model.config, context_tokens=context_tokens)
     runtime = Runtime(library, config, rope_tables(config), n_pages, n_threads)
     adapters = Adapters(library, config, weights, options.adapter_bytes)
-    served = _describe(model, config, f"cpu ({target.isa.value}, {n_threads} threads)")
+    served = _describe(model, config, f"cpu ({target.isa.value}, {n_threads} thread{'s' if n_threads > 1 else ''})")
     return CompiledEngine(served, runtime, adapters, Vocabulary.read(model.path, config.vocab_size))
 
 

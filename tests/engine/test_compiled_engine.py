@@ -12,10 +12,12 @@ import pytest
 from engine_laws import AdapterLaws, Subject, ids_of, text_of
 from small_models import GROUPED, engine_logits, write_adapter
 
+from local_runtime.compiled import opening
 from local_runtime.compiled.compiled_engine import CompiledEngine
 from local_runtime.compiled.opening import EngineOptions, open_engine
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.engine import Adapter, Prompt, Sampling
+from local_runtime.target import detect
 
 IDS = tuple(int(i) for i in np.random.default_rng(3).integers(10, 300, 300))
 
@@ -144,3 +146,13 @@ def test_a_small_cache_forgets_and_still_answers(make_model: Callable[..., Path]
     expected = [ids_of(list(small.stream(p, Sampling(max_tokens=8)))) for p in prompts]
     assert [ids_of(list(small.stream(p, Sampling(max_tokens=8)))) for p in reversed(prompts)] == expected[::-1]
     small.close()
+
+
+def test_a_small_model_leaves_the_other_cores_alone(make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    path = make_model(GROUPED, "q8f16_g32")
+    monkeypatch.setattr(opening, "detect", lambda: replace(detect(), n_threads=3))
+    for few_bytes, options, told in ((1 << 20, EngineOptions(), 1), (0, EngineOptions(), 3), (1 << 20, EngineOptions(n_threads=2), 2)):  # fmt: skip
+        monkeypatch.setattr(opening, "FEW_BYTES", few_bytes)
+        engine = open_engine(path, options)
+        assert f"{told} thread" in engine.model.device
+        engine.close()
