@@ -3,8 +3,7 @@
     python benchmarks/night_offline.py [--steps 10]
 
 Needs Linux and `unshare` (util-linux); with `strace` the sockets of all processes, the daemon's too, are counted by family. The
-bundled model, in a home of its own: learning, judging and promoting (`learn now`), the report, and forgetting with the
-rebuild that follows. Exit status 1 if an internet socket was opened. One JSON line at the end.
+bundled model, in a home of its own: learning, judging and promoting (`learn now`), the report, and forgetting. Exit status 1 if an internet socket was opened. One JSON line at the end.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,7 +24,6 @@ from night_world import add, house, own_home
 from local_runtime.places import places
 from trainer.nightly.runs import Runs
 
-PROGRAM = "from local_runtime.command import main; main()"
 N_EDITS = 280
 
 
@@ -45,10 +44,11 @@ def traced(log: Path) -> list[str]:
     return [strace, "-f", "-qq", "--seccomp-bpf", "-e", "trace=socket,socketpair", "-o", str(log)] if strace else []
 
 
-def run(prefix: list[str], *arguments: str) -> None:
-    """One of our commands."""
-    print("$ understudy", *arguments, flush=True)
-    subprocess.run([*prefix, sys.executable, "-c", PROGRAM, *arguments], check=True)
+def run(prefix: list[str], *commands: tuple[str, ...]) -> None:
+    """Our commands, one after the other; the last one ends the daemon, which would otherwise be waited for."""
+    program = [sys.executable, "-c", "from local_runtime.command import main; main()"]
+    script = " && ".join(shlex.join([*program, *arguments]) for arguments in commands)
+    subprocess.run([*prefix, "sh", "-ec", script], check=True)
 
 
 @click.command()
@@ -57,16 +57,20 @@ def main(steps: int) -> None:
     """See the module's docstring."""
     with own_home() as home:
         add(home / "shop", house(home / "shop", N_EDITS))
-        namespace, logs = isolated(), [home / f"sockets-{n}" for n in range(3)]
+        namespace, log = isolated(), home / "sockets"
         interfaces = subprocess.run([*namespace, "cat", "/proc/net/dev"], capture_output=True, text=True, check=True)
-        run([*namespace, *traced(logs[0])], "learn", "now", "--steps", str(steps))
+        forgotten = str(home / "shop" / "voucher.py")
+        run(
+            [*namespace, *traced(log)],
+            ("learn", "now", "--steps", str(steps)),
+            ("report",),
+            ("runtime", "stop"),
+        )
         (record,) = [one.record for one in Runs(places().data / "runs").finished()]
-        run([*namespace, *traced(logs[1])], "report")
-        run([*namespace, *traced(logs[2])], "forget", str(home / "shop" / "voucher.py"), "--yes", "--later")
-        families: Counter[str] = Counter()
-        for log in logs:
-            if log.exists():
-                families.update(re.findall(r"socket(?:pair)?\((\w+)", log.read_text()))
+        sockets = log.read_text() if log.exists() else ""
+        run([*namespace, *traced(log)], ("forget", forgotten, "--yes", "--later"))
+        sockets += log.read_text() if log.exists() else ""
+        families = Counter(re.findall(r"socket(?:pair)?\((\w+)", sockets))
     internet = families["AF_INET"] + families["AF_INET6"]
     result = {
         "interfaces": [line.split(":")[0].strip() for line in interfaces.stdout.splitlines()[2:]],

@@ -25,19 +25,9 @@ NOUNS = (
     "orchard", "tenant", "quarry", "saddle", "beacon", "harbor", "meadow", "cellar",
 )  # fmt: skip
 VERBS = (
-    "archive",
-    "restore",
-    "approve",
-    "reject",
-    "assign",
-    "rename",
-    "merge",
-    "split",
-    "renew",
-    "close",
-    "open",
-    "weigh",
-)
+    "archive", "restore", "approve", "reject", "assign", "rename", "merge", "split", "renew", "close", "open", "weigh", "count",
+    "seal", "stamp", "lend", "hide", "paint",
+)  # fmt: skip
 
 
 @contextmanager

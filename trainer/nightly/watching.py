@@ -6,12 +6,13 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal
 from trainer.collect.watch import Watcher
-from trainer.nightly.attention import Onlooker
+from trainer.nightly.attention import Glance, Onlooker
 from trainer.nightly.clock import LOOK_SECONDS, Clock, remembered
 from trainer.nightly.night import night_of_user
 from trainer.nightly.options import read_options
@@ -37,9 +38,22 @@ def watch_and_train(stop: threading.Event) -> None:
         watcher.start()
         try:
             log.info("watching %s", ", ".join(one.root for one in folders.all()) or "nothing yet")
-            Clock(options, look, night_of_user, stop=stop).run()
+            Clock(options, _telling(look, watcher), night_of_user, stop=stop).run()
         finally:
             watcher.stop()
+
+
+def _telling(look: Callable[[], Glance], watcher: Watcher) -> Callable[[], Glance]:
+    """The same look, which logs each problem of the watcher once."""
+    told: set[str] = set()
+
+    def look_and_tell() -> Glance:
+        for problem in set(watcher.problems) - told:
+            log.warning("%s", problem)
+        told.update(watcher.problems)
+        return look()
+
+    return look_and_tell
 
 
 def catch_up(seconds: float = CATCH_UP_SECONDS) -> None:
