@@ -57,7 +57,7 @@ class Recipe:
     """Loss weight of a prompt's own text; that of a middle and its end is the example's weight."""
     budgets: tuple[tuple[float, Budget], ...] = ((1.0, DEFAULT_BUDGET),)
     """How much of its surroundings an example is shown, each with its share; drawn by the example's content."""
-    micro_tokens: int = 4096
+    micro_tokens: int = 2048
     """Padded tokens of one forward, at most."""
     precision: Precision = Precision.AUTO
     moments: Moments = Moments.AUTO
