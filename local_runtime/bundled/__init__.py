@@ -13,8 +13,12 @@ import msgspec
 
 from local_runtime.hole import Hole
 
-NAME = "understudy-3m"
-"""Under this name it is registered; it changes with the weights' shape or generation, so that an upgrade brings the new one."""
+PREFIX = "understudy-"
+NAME = f"{PREFIX}3m-2"
+"""Under this name it is registered; it changes with the weights' shape or generation, so that an upgrade brings the new one.
+
+Names that begin with `PREFIX` are those of bundled models, past and present.
+"""
 FOLDER = Path(__file__).parent
 
 

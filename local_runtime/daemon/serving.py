@@ -66,12 +66,19 @@ def open_engine(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompt
 
 
 def default_model() -> str:
-    """The model to serve when none is named: the one imported last, or the bundled one. Raises ModelMissing."""
-    if names := registry.names():
-        return max(names, key=lambda name: registry.find(name).stat().st_mtime)
+    """The model to serve when none is named: the one imported last, or the bundled one. Raises ModelMissing.
+
+    A bundled model of an earlier installation gives way to this one's.
+    """
+    names = registry.names()
+    newest = max(names, key=lambda name: registry.find(name).stat().st_mtime, default=None)
+    if newest is not None and not newest.startswith(bundled.PREFIX):
+        return newest
     if has_bundled_model():
         return bundled.ensure_imported()
-    raise ModelMissing("no model has been imported", "understudy model import PATH")
+    if newest is None:
+        raise ModelMissing("no model has been imported", "understudy model import PATH")
+    return newest
 
 
 def has_bundled_model() -> bool:
