@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,22 @@ def test_whoever_trains_leaves_when_something_is_to_be_forgotten() -> None:
         with turn(wait_seconds=30):
             leave_if_wanted()  # the wish is fulfilled and gone
         assert TurnWanted.__name__ in other.stderr.read().decode()
+
+
+GHOST = (
+    "import os, sys\nfrom trainer.nightly.turn import turn\nwith turn():\n    pid = os.fork()\n    if pid == 0:\n"
+    "        sys.stdin.readline()\n        os._exit(0)\n    print('held', flush=True)\n    os.kill(os.getpid(), 9)\n"
+)
+
+
+@pytest.mark.e2e
+def test_a_lock_that_outlives_its_holder_is_waited_for() -> None:
+    """A killed parent's child still has it, for the moment between fork and exec."""
+    with subprocess.Popen([sys.executable, "-c", GHOST], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline() == b"held\n"
+        other.wait()
+        threading.Timer(0.3, lambda: (other.stdin.write(b"\n"), other.stdin.flush())).start()
+        with turn():
+            pass

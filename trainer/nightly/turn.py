@@ -14,6 +14,8 @@ from local_runtime.errors import RuntimeFault
 from local_runtime.places import folder, places
 
 POLL_SECONDS = 0.1
+GHOST_SECONDS = 10.0
+"""A lock that outlives its holder is a child between fork and exec: it is gone in a moment."""
 
 
 class TrainerBusy(RuntimeFault):
@@ -41,17 +43,16 @@ def turn(wait_seconds: float = 0.0) -> Iterator[None]:
     With `wait_seconds` whoever trains is asked to leave. Raises TrainerBusy if somebody still does then.
     """
     path = lock_path()
-    deadline = time.monotonic() + wait_seconds
     descriptor = lock.take(path, __version__)
     if descriptor is None and wait_seconds:
         wanted = folder(path.parent) / wanted_path().name
         wanted.touch(mode=0o600)
         try:
-            while descriptor is None and time.monotonic() < deadline:
-                time.sleep(POLL_SECONDS)
-                descriptor = lock.take(path, __version__)
+            descriptor = _taken_within(path, wait_seconds)
         finally:
             wanted.unlink(missing_ok=True)
+    elif descriptor is None and not _is_alive(path):
+        descriptor = _taken_within(path, GHOST_SECONDS)
     if descriptor is None:
         holder = lock.holder(path)
         who = f"process {holder.pid}" if holder else "another process"
@@ -60,6 +61,20 @@ def turn(wait_seconds: float = 0.0) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _taken_within(path: Path, seconds: float) -> int | None:
+    deadline = time.monotonic() + seconds
+    descriptor = None
+    while descriptor is None and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        descriptor = lock.take(path, __version__)
+    return descriptor
+
+
+def _is_alive(path: Path) -> bool:
+    holder = lock.holder(path)
+    return holder is not None and holder.alive()
 
 
 def leave_if_wanted() -> None:
