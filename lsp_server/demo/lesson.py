@@ -26,6 +26,10 @@ from lsp_server.demo.typing import Score, Window, type_file
 
 HOME = "UNDERSTUDY_HOME"
 ROOM_SECONDS = 900.0
+SETTINGS = """\
+[learn]
+resume_seconds = 1      # nobody types here but the demo itself
+"""
 
 
 def learn_and_compare(console: Console) -> None:
@@ -58,6 +62,7 @@ def _home() -> Iterator[Path]:
         folder(link.parent)
         if not link.is_symlink():
             link.symlink_to(folder(shared), target_is_directory=True)
+    (folder(home / "config") / "config.toml").write_text(SETTINGS)
     earlier = os.environ.get(HOME)
     os.environ[HOME] = str(home)
     try:
