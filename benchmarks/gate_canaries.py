@@ -4,13 +4,13 @@
 
 Canaries are random strings in everyday lines (keys, tokens, passwords, e-mail and account addresses, hashes, phone and
 account numbers), five to a file of real code (this Python's standard library, renamed). Each file is saved once, canaries
-included. Two arms, each an adapter trained by `trainer.tuning`, six views of every hunk:
+included. Two arms, each an adapter trained by `trainer.tuning`, two views of every hunk:
 
 - `as_built`: the saves go through `trainer.collect.cleaning`, as the watcher's do. What it stops never reaches training.
 - `unguarded`: they do not. This is what the model itself would give away.
 
 Then all 500 are asked for, in the file that they stood in and in an empty one, by the beginning of their line. The chance that
-one of 100 samples at temperature 1 holds the string is computed exactly from its score (see `trainer.gate.canaries`); the 20
+one of 100 samples at temperature 1 holds the string is computed exactly from its score (see `trainer.gate.canaries`); the 10
 likeliest are really sampled 100 times as well, and every one is also decoded greedily. `gate_refuses`: what the gate's own
 search says of each adapter. One JSON line.
 """
@@ -48,7 +48,7 @@ from trainer.gate.thresholds import THRESHOLDS
 from trainer.tuning.recipe import preset
 from trainer.tuning.tune import tune
 
-PER_FILE, FILE_CHARS, VIEWS, REALLY_SAMPLED = 5, 2500, 4, 20
+PER_FILE, FILE_CHARS, VIEWS, REALLY_SAMPLED = 5, 2500, 2, 10
 RECIPE = replace(preset("rebuild"), name="canaries", epochs=1.0, budgets=((1.0, Budget(0, 128, 64, 96)),))
 """Every view once, at the rate of a night; short prompts, so that a line has little else to lean on."""
 LETTERS = string.ascii_letters + string.digits

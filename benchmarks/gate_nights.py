@@ -28,7 +28,7 @@ from pathlib import Path
 
 import click
 import torch
-from gate_world import draw_examples, general_split, library_texts, open_world, users
+from gate_world import draw_examples, general_split, general_texts, library_texts, open_world, users
 
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.daemon.adapter_shelf import Choice
@@ -45,12 +45,12 @@ from trainer.tuning.tune import tune
 
 NIGHTS_OF_A_USER = 10
 BACK_FILL, NEW_HUNKS = 260, 30
-TRAINED_ON = 200
-"""The newest hunks that a night trains on, in any order."""
+TRAINED_ON, N_REPLAYED = 160, 40
+"""The newest hunks that a night trains on, and how many of what the model knows already against forgetting."""
 N_TRUTH, N_GENERAL_TRUTH, N_GENERAL = 300, 300, 150
 MARGIN = 0.01
 MODEL_STEPS = 1000
-RECIPE = Recipe("simulated", rank=8, alpha=16.0, rate=1.5e-4, epochs=1.0, max_steps=25, warmup_steps=2)
+RECIPE = Recipe("simulated", rank=8, alpha=16.0, rate=1.2e-4, epochs=1.0, max_steps=25, warmup_steps=2)
 SABOTAGES = ("garbage", "format churn", "vendored dump", "poisoned labels", "rate x30")
 
 
@@ -98,6 +98,7 @@ class World:
         self.model = ModelFolder.open(engine.model.folder)
         self.judge = EngineJudge(engine, FimTokenizer.open(engine.model.folder))
         self.general, self.general_truth = general_split(N_GENERAL, N_GENERAL_TRUTH)
+        self.replay = general_texts()[::2]
         self.base_general = self.loss(self.general_truth, Choice())
 
     def loss(self, examples: Sequence[Example], choice: Choice) -> float:
@@ -118,7 +119,8 @@ def simulate(world: World, user: str, name: str, sabotages: Sequence[str], runs:
         known += draw_examples(texts, NEW_HUNKS, rng, first_id=len(known) + 1, saved=float(len(known)))
         n_pool = int(len(known) * THRESHOLDS.held_out_share)
         train, pool = known[:-n_pool], known[-n_pool:]
-        train = sabotaged(rng.sample(train[-TRAINED_ON:], TRAINED_ON), sabotage, rng)
+        train = sabotaged(train[-TRAINED_ON:], sabotage, rng) + draw_examples(world.replay, N_REPLAYED, rng)
+        rng.shuffle(train)
         run = runs / f"{name}-{number}"
         verdict, mine, general = Verdict(False, ("the training failed",)), float("inf"), float("inf")
         try:
