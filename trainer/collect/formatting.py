@@ -15,6 +15,7 @@ _MIN_MOVED_LINES = 3
 _MIN_LINE_CHARS = 4
 _MOVED_SHARE = 0.9
 _LOOSE = re.compile(r"\s+|;|,(?=\s*[)\]}>])")
+_BARE = str.maketrans("", "", " \t\r\n\f'\",()\\")
 _SCRIPTS = frozenset({"javascript", "javascriptreact", "typescript", "typescriptreact"})
 
 
@@ -27,8 +28,8 @@ def only_formatting(before: str, after: str, language: str) -> bool:
 
 def same_tree(before: str, after: str) -> bool:
     """Whether two Python files have the same syntax tree and the same comments."""
-    if max(len(before), len(after)) > _MAX_PARSED_CHARS:
-        return False
+    if max(len(before), len(after)) > _MAX_PARSED_CHARS or before.translate(_BARE) != after.translate(_BARE):
+        return False  # a formatter adds and takes away blanks, quotes, brackets and commas; parsing is for the rest
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
