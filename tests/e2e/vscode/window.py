@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 from vscode_server import VsCodeServer
 
 PATIENCE_MS = 180_000
@@ -76,10 +76,23 @@ class Window:
 
     def choose(self, *labels: str) -> None:
         """Open the menu behind the status item, and choose an entry of it, and of what opens then."""
+        rows = [
+            self.page.locator(f"{LIST} .label-name", has_text=re.compile(rf"^\s*{re.escape(label)}$")).first
+            for label in labels
+        ]
+        self.until(lambda: self._chosen_in_menu(rows[0]), lambda: f"the menu has no entry {labels[0]!r}")
+        for row in rows[1:]:
+            row.click()
+
+    def _chosen_in_menu(self, row: Locator) -> bool:
+        """A window that is still loading may close a menu again."""
         self.page.locator(f"{STATUS_ITEM} a").click()
-        for label in labels:
-            exactly = re.compile(rf"^\s*{re.escape(label)}$")
-            self.page.locator(f"{LIST} .label-name", has_text=exactly).first.click()
+        try:
+            row.click(timeout=SOON_MS)
+        except TimeoutError:
+            self.press("Escape")
+            return False
+        return True
 
     def reads(self, text: str) -> None:
         """Wait until a row of the open list says this; close the list."""
