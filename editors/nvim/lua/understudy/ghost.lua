@@ -73,7 +73,7 @@ local function ask(kind, step)
   if not place or not client then
     return
   end
-  local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
+  local params = lsp.cursor_params(client)
   params.context = { triggerKind = kind }
   local request = { client = client }
   pending = request

@@ -49,6 +49,33 @@ function M.stop(client)
   end
 end
 
+--- The column that the server counts in `encoding`. Neovim 0.10's own function is wrong after an emoji near the line's end.
+---@param line string
+---@param col integer in bytes
+---@param encoding 'utf-8'|'utf-16'|'utf-32'
+---@return integer
+local function units(line, col, encoding)
+  if encoding == 'utf-8' then
+    return col
+  end
+  if is_0_11 then
+    return vim.str_utfindex(line, encoding, col, false)
+  end
+  local n_points, n_units = vim.str_utfindex(line, col)
+  return encoding == 'utf-16' and n_units or n_points
+end
+
+--- The parameters that name the cursor's place.
+---@param client vim.lsp.Client
+---@return {textDocument: lsp.TextDocumentIdentifier, position: lsp.Position}
+function M.cursor_params(client)
+  local row, col = unpack(vim.api.nvim_win_get_cursor(0))
+  return {
+    textDocument = { uri = vim.uri_from_bufnr(0) },
+    position = { line = row - 1, character = units(vim.api.nvim_get_current_line(), col, client.offset_encoding) },
+  }
+end
+
 --- The byte column of a column that the server counts in `encoding`; past the line's end means its end.
 ---@param line string
 ---@param character integer
