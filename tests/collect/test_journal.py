@@ -210,6 +210,16 @@ def test_a_damaged_journal_is_kept_and_a_new_one_begun(tmp_path: Path, damage: b
     journal.close()
 
 
+def test_a_journal_that_is_damaged_while_it_is_open_is_set_aside(journal: Journal) -> None:
+    journal.add([_edit(n, text=_body(n)) for n in range(20)])
+    journal._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    whole = journal.path.read_bytes()
+    journal.path.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
+    journal.reopen()
+    assert journal.problem and "was damaged" in journal.problem
+    assert len(journal.add([_edit(1)])) == 1
+
+
 def test_a_journal_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "j" / "journal.sqlite"
     Journal(path).close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import random
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -370,6 +371,70 @@ def test_unwanted_folders_are_not_watched(project: Path, tmp_path: Path) -> None
     watched.next_is_a_marker()
     assert len(emitter._inotify._active_callbacks_by_path) == 4  # type: ignore[attr-defined]
     watched.stop()
+
+
+def test_a_full_disk_is_said_and_the_edit_is_recorded_when_there_is_room(project: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    folders = LearnedFolders(state / "folders.json")
+    folders.on(project)
+    journal = Journal(state / "journal.sqlite")
+    edits: queue.Queue[EditEvent] = queue.Queue()
+    pace = Pace(quiet_seconds=0.1, gather_seconds=0.05, look_seconds=0.1, retry_seconds=0.3)
+    watcher = Watcher(folders, journal, pace, edits.put)
+    watcher.start()
+    assert watcher.wait_ready(SECONDS)
+    (n_pages,) = journal._connection.execute("PRAGMA page_count").fetchone()
+    journal._connection.execute(f"PRAGMA max_page_count = {n_pages + 2}")
+    chance = random.Random(1)
+    words = ["".join(chance.choices("abcdefghijklmnop", k=8)) for _ in range(4000)]
+    text = FIRST + "\n".join(f"{words[n]} = compute({words[n + 1]}, {n})" for n in range(0, 4000, 2)) + "\n"
+    (project / "a.py").write_text(text)
+    _until(lambda: any("full" in problem for problem in watcher.problems))
+    journal._connection.execute("PRAGMA max_page_count = 1000000")
+    assert edits.get(timeout=SECONDS).before == FIRST
+    _until(lambda: watcher.problems == ())
+    watcher.stop()
+    journal.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify")
+def test_the_kernels_limit_is_said_with_the_command_that_raises_it(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit belongs to the machine, so its refusal is made here; all else is real."""
+    import errno  # noqa: PLC0415
+
+    from watchdog.observers.inotify_c import InotifyFD  # noqa: PLC0415
+
+    add = InotifyFD.add_callback
+
+    def limited(self: InotifyFD, path: bytes, *rest: object) -> object:
+        if path.endswith(b"/deep"):
+            raise OSError(errno.ENOSPC, "inotify watch limit reached")
+        return add(self, path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(InotifyFD, "add_callback", limited)
+    (project / "deep").mkdir()
+    watched = Watched(project, tmp_path / "state")
+    watched.folders.on(project)
+    watcher = watched.start()
+    (problem,) = watcher.problems
+    assert "/deep" in problem and "fs.inotify.max_user_watches=" in problem
+    watched.next_is_a_marker()
+    watched.stop()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify")
+def test_after_lost_events_the_folder_is_looked_through(watched: Watched) -> None:
+    watcher = watched._watcher
+    assert watcher
+    (emitter,) = watcher._observer.emitters  # type: ignore[union-attr]
+    emitter._inotify._is_active = False  # type: ignore[attr-defined]  the kernel's queue is full: what happens now is not told
+    (watched.root / "a.py").write_text(SECOND)
+    (watched.root / "unseen.py").touch()
+    emitter._inotify._is_active = True  # type: ignore[attr-defined]
+    emitter._inotify.on_queue_overflow()  # type: ignore[attr-defined]
+    assert watched.edit().after == SECOND
 
 
 def _until(is_so: Callable[[], bool]) -> None:

@@ -83,6 +83,11 @@ class Watcher:
         """What is wrong at present, in sentences, with the command that mends it."""
         return tuple(self._problems.values())
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it watches. It goes on after faults; an error of the program ends it."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to watch. Raises NotReady when the system gives no means to."""
         logging.getLogger("watchdog").setLevel(logging.CRITICAL)  # at each stop it logs an error that is none

@@ -34,7 +34,6 @@ from trainer.edits import EditEvent, Origin
 
 _RULE_FILES = RULE_FILES | set(IGNORE_FILES_OF_LEARNING)
 _MAX_GATHERINGS = 10
-_RETRY_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,8 @@ class Pace:
     """Events that follow each other within this belong together."""
     look_seconds: float = 5.0
     """How often it looks which folders are opted in, and whether learning is paused."""
+    retry_seconds: float = 30.0
+    """After the journal could not be written."""
 
 
 class WatchedFolder:
@@ -134,7 +135,7 @@ class WatchedFolder:
             for path in self._settling.due(now):
                 self._settle(path, now, wall)
         except JournalUnwritable:
-            self._retry_at = now + _RETRY_SECONDS
+            self._retry_at = now + self._pace.retry_seconds
             raise
         return True
 
