@@ -7,14 +7,16 @@ what serves) and judged by `trainer.gate` through the compiled engine. A sabotag
 on a vendored dump, on the right code in the wrong places (poisoned labels), or at thirty times the learning rate.
 
 What a candidate is truly worth is measured on 300 other holes of the same user and 300 of other people's modules, none of
-which the gate sees. Good: at least 1 % less loss than what serves and than the base, and at most 0.02 nats per byte more on
-the general code. Bad: more loss than either, or more than 0.02 on the general code. One JSON line: `bad_promotions` is the
+which the gate sees. Good: at least 1 % less loss than what serves and than the base, at most 0.02 nats per byte more on
+the general code, and not 5 points less often a stop where one belongs. Bad: more loss than either, or more than 0.02 on the
+general code. One JSON line: `bad_promotions` is the
 share of promotions that were bad, `good_kept` the share of good candidates that were promoted.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import re
@@ -38,7 +40,7 @@ from local_runtime.model.model_folder import ModelFolder
 from trainer.edits import Example, Verdict
 from trainer.gate import gate
 from trainer.gate.judge import EngineJudge
-from trainer.gate.measures import Measured, loss
+from trainer.gate.measures import Measured, loss, share
 from trainer.gate.thresholds import THRESHOLDS
 from trainer.tuning.recipe import Recipe
 from trainer.tuning.tune import tune
@@ -74,13 +76,15 @@ class Night:
     gain_over_serving: float
     gain_over_base: float
     general_rise: float
+    stop_drop: float
     seconds: float
 
     @property
     def is_good(self) -> bool:
         """Worth serving."""
         own = min(self.gain_over_serving, self.gain_over_base)
-        return own >= MARGIN and self.general_rise <= THRESHOLDS.general_rise
+        unharmed = self.general_rise <= THRESHOLDS.general_rise and self.stop_drop <= THRESHOLDS.stop_drop
+        return own >= MARGIN and unharmed
 
     @property
     def is_bad(self) -> bool:
@@ -89,8 +93,17 @@ class Night:
         return not (own >= 0 and self.general_rise <= THRESHOLDS.general_rise)
 
 
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Losses in nats per byte on the user's own and on general code, and the share of right stops."""
+
+    own: float
+    general: float
+    stops: float
+
+
 class World:
-    """The engine, the general sets and what the base is worth."""
+    """The engine, and the general sets."""
 
     def __init__(self, home: Path) -> None:
         engine = open_world(home, MODEL_STEPS)
@@ -99,11 +112,14 @@ class World:
         self.judge = EngineJudge(engine, FimTokenizer.open(engine.model.folder))
         self.general, self.general_truth = general_split(N_GENERAL, N_GENERAL_TRUTH)
         self.replay = general_texts()[::2]
-        self.base_general = self.loss(self.general_truth, Choice())
 
-    def loss(self, examples: Sequence[Example], choice: Choice) -> float:
-        """True loss, nats per byte."""
-        return loss(Measured(one, self.judge.score(one, choice.adapter, choice.strength)) for one in examples)
+    def truth(self, own: Sequence[Example], choice: Choice) -> Truth:
+        """What a choice is worth on many places that the gate does not see."""
+        mine, others = (
+            [Measured(one, self.judge.score(one, choice.adapter, choice.strength)) for one in some]
+            for some in (own, self.general_truth)
+        )
+        return Truth(loss(mine), loss(others), share(one.score.ends for one in [*mine, *others]))
 
 
 def simulate(world: World, user: str, name: str, sabotages: Sequence[str], runs: Path) -> list[Night]:
@@ -112,7 +128,7 @@ def simulate(world: World, user: str, name: str, sabotages: Sequence[str], runs:
     texts = library_texts(user)
     truth = draw_examples(texts, N_TRUTH, rng)
     serving, known = Choice(), draw_examples(texts, BACK_FILL, rng)
-    base_loss = serving_loss = world.loss(truth, serving)
+    base = served = world.truth(truth, serving)
     nights = []
     for number, sabotage in enumerate(sabotages):
         began = time.perf_counter()
@@ -122,7 +138,7 @@ def simulate(world: World, user: str, name: str, sabotages: Sequence[str], runs:
         train = sabotaged(train[-TRAINED_ON:], sabotage, rng) + draw_examples(world.replay, N_REPLAYED, rng)
         rng.shuffle(train)
         run = runs / f"{name}-{number}"
-        verdict, mine, general = Verdict(False, ("the training failed",)), float("inf"), float("inf")
+        mine = Truth(math.inf, math.inf, 0.0)
         try:
             recipe = Reckless(**asdict(RECIPE) | {"budgets": RECIPE.budgets}) if sabotage == "rate x30" else RECIPE
             for _ in tune(world.model, train, recipe, run, serving.adapter.path if serving.adapter else None):
@@ -130,25 +146,21 @@ def simulate(world: World, user: str, name: str, sabotages: Sequence[str], runs:
             candidate = read_adapter(run / "adapter")
             verdict = gate.judge(candidate, serving, pool, world.general, world.judge)
             choice = Choice(name, candidate, verdict.strength)
-            mine, general = world.loss(truth, choice), world.loss(world.general_truth, choice) - world.base_general
+            mine = world.truth(truth, choice)
         except RuntimeFault as fault:
             verdict = Verdict(False, (fault.message,))
-        gains = 1 - mine / serving_loss, 1 - mine / base_loss
+        effect = (
+            1 - mine.own / served.own,
+            1 - mine.own / base.own,
+            mine.general - base.general,
+            base.stops - mine.stops,
+        )
         nights.append(
-            Night(
-                name,
-                number,
-                sabotage,
-                verdict.promote,
-                verdict.reasons[0],
-                *gains,
-                general,
-                time.perf_counter() - began,
-            )
+            Night(name, number, sabotage, verdict.promote, verdict.reasons[0], *effect, time.perf_counter() - began)
         )
         print(f"{nights[-1]}", file=sys.stderr, flush=True)
         if verdict.promote:
-            serving, serving_loss = choice, mine
+            serving, served = choice, mine
     return nights
 
 

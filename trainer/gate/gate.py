@@ -86,7 +86,7 @@ class Trial:
         own = self._measure_together(judging)
         self._check_gain(own)
         self._check_stops([*own["base"], *base_general], [*own["candidate"], *self._general])
-        self._check_repetition()
+        self._check_repetition(own)
         self._check_latency()
         self._check_canaries(trained_on)
         return Verdict(True, tuple(self.reasons), self.strength, self.metrics)
@@ -185,12 +185,13 @@ class Trial:
             raise Refusal(sentence)
         self.reasons.append(sentence)
 
-    def _check_repetition(self) -> None:
+    def _check_repetition(self, own: dict[str, list[Measured]]) -> None:
         before, after = self.metrics["base.repetition"], self.metrics["candidate.repetition"]
+        sure = self._sure_lower(own["base"], own["candidate"], lambda one: float(one.repeats), lambda one: 1.0)
         sentence = (
             f"Its answers run in circles in {100 * after:.1f} % of the places, the base's in {100 * before:.1f} %."
         )
-        if after - before > self.thresholds.repetition_rise:
+        if after - before > self.thresholds.repetition_rise and sure >= self.thresholds.confidence:
             raise Refusal(sentence)
         self.reasons.append(sentence)
 

@@ -32,6 +32,11 @@ class Measured:
         """Whether the first line said is the first line that was missing."""
         return self.said is not None and first_line(self.said.text) == first_line(self.example.middle)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether what was said runs in circles, and what was missing does not."""
+        return self.said is not None and runs_in_circles(self.said.text, self.example.middle)
+
 
 def loss(measured: Iterable[Measured]) -> float:
     """Nats per byte of everything that was missing, together; 0 if nothing was."""
@@ -47,7 +52,7 @@ def figures(measured: Sequence[Measured]) -> dict[str, float]:
     if said:
         found["exact"] = share(one.exact for one, _ in said)
         found["similarity"] = mean(similarity(first_line(s.text), first_line(one.example.middle)) for one, s in said)
-        found["repetition"] = share(runs_in_circles(s.text, one.example.middle) for one, s in said)
+        found["repetition"] = share(one.repeats for one, _ in said)
         found["ended"] = share(s.ended for _, s in said)
         found["ms_per_token"] = ms_per_token([s for _, s in said])
     return found

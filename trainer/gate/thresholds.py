@@ -23,11 +23,12 @@ class Thresholds:
     strengths: tuple[float, ...] = (1.0, 0.8, 0.6, 0.4)
     general_rise: float = 0.02
     """How much the loss on the general set may rise above the base's: it must be surely no more."""
-    stop_drop: float = 0.03
+    stop_drop: float = 0.05
     """How much less often than the base it may stop where it should, as a share of all places: a greater drop that is surely
     one is refused. Adapters shift a few close calls either way."""
     repetition_rise: float = 0.08
-    """How much more often than the base's its answers may run in circles, as a share of the judged hunks."""
+    """How much more often than the base's its answers may run in circles, as a share of the judged hunks; a greater rise that
+    is surely one is refused."""
     latency_ratio: float = 2.0
     """How many times the base's median time per token it may take. Honest adapters stay below 1.3."""
     largest_row_norm: float = 8.0
