@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check quick e2e bench clean
+.PHONY: help env demo test check quick e2e vsix bench clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, name, ":"); printf "  make %-8s %s\n", name[1], $$2}'
@@ -49,8 +49,11 @@ AREAS := tests/test_house.py tests/fim tests/context tests/nvim tests/vscode tes
 quick: $(VENV)/dev ## tests that need no process of the product's
 	@set -e; for area in $(AREAS); do echo "$$area"; $(BIN)/pytest -q -m 'not e2e' $$area; done
 
-e2e: $(VENV)/dev ## tests of real processes: daemon, language server
+e2e: $(VENV)/dev ## tests of real processes: daemon, language server, night, VS Code, Neovim
 	$(BIN)/pytest -q -m e2e
+
+vsix: $(VENV)/dev ## the VS Code extension, as editors/vscode/understudy.vsix
+	cd editors/vscode && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --silent && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent package
 
 bench: $(VENV)/dev ## the short benchmarks, one JSON line each
 	@set -e; for script in lsp_overhead lsp_cancel daemon_overhead; do $(BIN)/python benchmarks/$$script.py; done
