@@ -109,12 +109,12 @@ def filled(root: Path, state: Path, n_processes: int) -> dict[str, float]:
     journal = Journal(state / f"{n_processes}.sqlite")
     with Peak() as peak:
         started = time.monotonic()
-        stored = journal.add(back_fill(root.as_posix(), 0.0, report=report, n_processes=n_processes))
+        n_edits = journal.store(back_fill(root.as_posix(), 0.0, report=report, n_processes=n_processes))
         seconds = time.monotonic() - started
     size = journal.size_bytes()
     journal.close()
     return {
-        "n_processes": n_processes, "n_edits": len(stored), "seconds": round(seconds, 1), "own_mb": peak.own_bytes >> 20,
+        "n_processes": n_processes, "n_edits": n_edits, "seconds": round(seconds, 1), "own_mb": peak.own_bytes >> 20,
         "children_mb": peak.children_bytes >> 20, "journal_mb": round(size / (1 << 20), 1), **refused,
     }  # fmt: skip
 

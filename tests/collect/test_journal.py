@@ -52,6 +52,11 @@ def test_edits_come_back_oldest_first(journal: Journal) -> None:
     assert (journal.count(), journal.count(since=4.0), journal.count(root="/other")) == (3, 2, 0)
 
 
+def test_a_long_stream_is_stored_and_counted(journal: Journal) -> None:
+    assert journal.store(_edit(n, f"f{n}.py") for n in [*range(250), 3]) == 250
+    assert journal.count() == 250
+
+
 def test_commits_are_sorted_in_by_their_time(journal: Journal) -> None:
     commit = EditEvent(f"{ROOT}/c.py", ROOT, "python", "", "old = 1\n", 1.0, Origin.COMMIT)
     journal.add([_edit(3), commit])

@@ -75,18 +75,25 @@ class Journal:
     def add(self, events: Iterable[EditEvent]) -> list[EditEvent]:
         """Store edits and return those that were new, with their ids. Duplicates are left out and counted.
 
-        `events` may be a long stream: it is stored piece by piece, and nobody is kept waiting in between. Raises
-        JournalUnwritable; what was stored before stays.
+        Raises JournalUnwritable; what was stored before stays.
         """
-        stream, stored = iter(events), []
+        return list(self._stored(events))
+
+    def store(self, events: Iterable[EditEvent]) -> int:
+        """`add` for a long stream, such as a history: returns how many were new, and keeps none of them in memory."""
+        return sum(1 for _ in self._stored(events))
+
+    def _stored(self, events: Iterable[EditEvent]) -> Iterator[EditEvent]:
+        """Piece by piece, so that nobody who writes is kept waiting for the whole."""
+        stream = iter(events)
         while batch := list(islice(stream, _BATCH_EDITS)):
             with self._changing():
-                stored += [done for event in batch if (done := self._add(event))]
+                stored = [done for event in batch if (done := self._add(event))]
                 self._n_since_prune += len(batch)
                 if self._n_since_prune >= _PRUNE_EVERY:
                     prune(self._connection, self.limits, time.time())
                     self._n_since_prune = 0
-        return stored
+            yield from stored
 
     def settle(
         self, seen: SeenFile, event: EditEvent | None = None, refused: Iterable[Refused] = ()

@@ -102,7 +102,7 @@ def _bounded(recorder: Recorder) -> list[tuple[str, os.stat_result]]:
 
 def _commits_since(folder: LearnedFolder, old: str, journal: Journal) -> int:
     try:
-        return len(journal.add(back_fill(folder.root, folder.opted_in, revisions=f"{old}..HEAD", n_processes=1)))
+        return journal.store(back_fill(folder.root, folder.opted_in, revisions=f"{old}..HEAD", n_processes=1))
     except BadRequest:  # git does not know who the user is
         return 0
 
