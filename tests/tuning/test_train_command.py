@@ -57,7 +57,7 @@ def test_the_estimate_names_every_part(model: ModelFolder, monkeypatch: pytest.M
 
 
 def test_unknown_names_are_refused(model: ModelFolder) -> None:
-    with pytest.raises(BadRequest, match="no preset nobody"):
+    with pytest.raises(BadRequest, match="no preset 'nobody'"):
         run("--model", model.path.name, "--preset", "nobody")
 
 
