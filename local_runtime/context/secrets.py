@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import re
+import socket
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -134,6 +135,8 @@ def _is_quoted(secret: str, line: str) -> bool:
 @cache
 def _detectors() -> tuple[list[Any], list[Any], list[Any]]:
     """detect-secrets' keyword detector, its other detectors, and its tests for what only looks secret."""
+    # It brings urllib3, which opens an IPv6 socket as it is imported, to see whether it could: no socket of ours is that.
+    socket.has_ipv6 = False
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class  # noqa: PLC0415  80 ms
     from detect_secrets.filters import heuristic  # noqa: PLC0415
 
