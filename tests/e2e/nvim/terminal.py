@@ -87,7 +87,7 @@ class Terminal:
 
     def read(self, seconds: float, also: socket.socket | None = None) -> bool:
         """Take in what is there, waiting at most so long; False once the program has ended."""
-        waiting = [self._fd, *([also] if also else [])]
+        waiting = [self._fd, *([also.fileno()] if also else [])]
         if self._fd in select.select(waiting, [], [], seconds)[0]:
             try:
                 data = os.read(self._fd, 65_536)

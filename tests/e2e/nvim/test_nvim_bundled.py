@@ -107,7 +107,7 @@ def test_another_adapter_speaks_without_a_restart(newest: Path, start: Start, cl
 
 def speaking_otherwise(client: Client) -> str:
     """Write random adapters until one makes the model say something else that is worth showing; its name."""
-    hole, greedy = Hole("notes.py", "python", PREFIX, "\n"), Sampling(max_tokens=12, stop=("\n",))
+    hole, greedy = Hole("notes.py", "python", PREFIX, ""), Sampling(max_tokens=12, stop=("\n",))
     base = client.complete(hole, sampling=greedy).text
     for seed in range(40):
         name = write_adapter(seed)
