@@ -11,7 +11,8 @@ of at least four characters with one key.
 
 llama.vim comes in two ways (`lsp_replay_llama_cpp` tells them apart and how to build the server): `llama-server` is what its
 users have; `in process` is a bound that favours it beyond what any client can reach. Needs llama-cpp-python and gguf; without
-`--llama-server` that side is left out. Takes five minutes. Prints one JSON line.
+`--llama-server` that side is left out. Takes five minutes; where other programs compute, `chrt -r 5 python …` keeps all sides
+clear of them alike. Prints one JSON line.
 """
 
 from __future__ import annotations
