@@ -48,7 +48,7 @@ def test_switched_off_and_on(window: Window) -> None:
     window.status("echo")
     window.go_to(1)
     window.type("o")
-    window.sees("mpute(a, b)")
+    window.sees("compute(a, b)")
 
 
 def test_a_slow_model_gives_what_it_has_by_the_deadline(window: Window, echo: EchoDaemon) -> None:
