@@ -66,6 +66,7 @@ def test_a_model_that_is_too_slow_is_named_and_keys_never_wait(window: Window, e
     window.status("echo")
     window.go_to(1)
     window.type("x = 1 + 2 + 3 + y")
+    window.status_details("The model had nothing worth showing by the deadline.")
     window.saves(b"x = 1 + 2 + 3 + y\n")
     window.choose(WHY)
     window.reads("The model had nothing worth showing by the deadline.")

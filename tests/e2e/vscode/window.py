@@ -61,6 +61,11 @@ class Window:
         """Wait until the status item says this."""
         expect(self.page.locator(STATUS_ITEM)).to_contain_text(text, timeout=PATIENCE_MS)
 
+    def status_details(self, text: str) -> None:
+        """Wait until the status item's details (its tooltip, as a screen reader tells it) hold this."""
+        label = re.compile(re.escape(text))
+        expect(self.page.locator(STATUS_ITEM)).to_have_attribute("aria-label", label, timeout=PATIENCE_MS)
+
     def go_to(self, line: int) -> None:
         """Put the cursor at the end of a line (from 1)."""
         self.page.locator(".editor-instance .view-lines").click()
