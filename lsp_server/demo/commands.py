@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 from rich.console import Console
-from rich.text import Text
 
 from local_runtime.client import AsyncClient
 from local_runtime.daemon.wire import Health
 from lsp_server.demo.lesson import learn_and_compare
-from lsp_server.demo.typing import Score, Seen, Window, type_file
+from lsp_server.demo.screen import print_line
+from lsp_server.demo.typing import Score, Window, type_file
 
 OPENING = '''\
 """Notes: small texts in a folder, one file each."""
@@ -94,7 +94,7 @@ async def _complete(console: Console, key_seconds: float) -> None:
         window = Window(Path(folder) / "notes.py")
         await window.open(OPENING)
         try:
-            score = await type_file(window, OPENING, TYPED, key_seconds, lambda line, on: _print(console, line, on))
+            score = await type_file(window, OPENING, TYPED, key_seconds, partial(print_line, console))
         finally:
             await window.close()
     _sum_up(console, score)
@@ -111,21 +111,6 @@ async def _start(console: Console) -> None:
         console.print(
             f"[bold]{model.id}[/bold] ({model.quantization}) on {model.device}, ready after {time.perf_counter() - began:.1f} s\n"
         )
-
-
-def _print(console: Console, line: str, on_line: Sequence[Seen]) -> None:
-    """The first suggestion that was right, or the last one there was."""
-    shown = [one for one in on_line if one.ghost]
-    best = next((one for one in shown if one.is_right), shown[-1] if shown else None)
-    if best is None:
-        console.print(Text(f"  {line}"))
-        return
-    first = best.ghost.split("\n")[0]
-    row = Text("  ").append(best.line, "bold").append(first, "green dim" if best.is_right else "dim italic")
-    row.append(f"    {best.latency_ms:.0f} ms", "cyan")
-    if not best.is_right:
-        row.append(f"   (typed on: {best.rest.strip() or 'nothing'})", "dim")
-    console.print(row, no_wrap=True, overflow="ellipsis")
 
 
 def _sum_up(console: Console, score: Score) -> None:
