@@ -79,7 +79,6 @@ def forget(path: Path) -> Forgotten:
     daemon_ended = _end_daemon()
     n_runs = Runs(places().data / "runs").clear()
     shutil.rmtree(places().data / TRAINED, ignore_errors=True)  # what `understudy train` made by hand
-    shutil.rmtree(places().data / TRAINED, ignore_errors=True)
     (places().data / "report.html").unlink(missing_ok=True)
     n_edits = n_suggestions = n_indexes = 0
     folder_off = False

@@ -161,15 +161,21 @@ def _back_fill(console: Console, root: str, since: float, emails: tuple[str, ...
     from trainer.collect.git_history import back_fill  # noqa: PLC0415
     from trainer.collect.journal import Journal  # noqa: PLC0415
     from trainer.collect.refusals import Refused  # noqa: PLC0415
+    from trainer.edits import EditEvent  # noqa: PLC0415
 
     refused: list[Refused] = []
-    n_found = n_new = 0
+    n_found = 0
     with _counting(console) as progress, closing(Journal()) as journal:
         task = progress.add_task("your commits", total=None)
-        for event in back_fill(root, since, emails, report=refused.append):
-            n_found += 1
-            n_new += len(journal.add([event]))
-            progress.update(task, description=f"your commits: {n_found} edits")
+
+        def counted() -> Iterator[EditEvent]:
+            nonlocal n_found
+            for event in back_fill(root, since, emails, report=refused.append):
+                n_found += 1
+                progress.update(task, description=f"your commits: {n_found} edits")
+                yield event
+
+        n_new = journal.store(counted())
         journal.refuse(refused)
         if journal.problem:
             console.print(journal.problem, soft_wrap=True)
