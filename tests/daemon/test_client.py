@@ -40,14 +40,13 @@ async def test_a_completion_is_summed_up() -> None:
 async def test_a_stream_gives_what_the_engine_gave() -> None:
     async with running(script("12", "3")) as daemon:
         pieces = [piece async for piece in daemon.client.stream(HOLE)]
-    assert [(piece.text, piece.token_ids, piece.stop) for piece in pieces] == [
-        ("12", (49, 50), None),
-        ("3", (51,), Stop.END),
-    ]
+    assert "".join(piece.text for piece in pieces) == "123", "what comes at once may come together"
+    assert [token for piece in pieces for token in piece.token_ids] == [49, 50, 51]
+    assert [piece.stop for piece in pieces if piece.stop is not None] == [pieces[-1].stop] == [Stop.END]
 
 
 async def test_at_the_deadline_there_is_what_there_is() -> None:
-    async with running(script("1", *"x" * 10_000, delay_ms=5.0)) as daemon:
+    async with running(script("1", *"x" * 10_000, delay_ms=50.0)) as daemon:
         done = await daemon.client.complete(HOLE, ask=Ask(deadline_ms=1_000))
         assert done.stop is Stop.CANCELLED
         assert done.text.startswith("1x")
@@ -64,7 +63,7 @@ async def test_a_deadline_before_the_first_piece_gives_nothing() -> None:
 async def test_closing_the_stream_cancels_in_the_daemon() -> None:
     async with running(script(*"x" * 10_000, delay_ms=2.0)) as daemon:
         async with aclosing(daemon.client.stream(HOLE)) as pieces:
-            assert (await anext(pieces)).text == "x"
+            assert (await anext(pieces)).text.startswith("x")
         await daemon.until(lambda: daemon.engine.aborts == 1)
 
 
