@@ -267,10 +267,11 @@ class Night:
                 memory_cap_bytes=_memory_cap_bytes(self.options),
             )
             try:
-                for word in process.words():
-                    if isinstance(word, Step):
-                        furthest, n_deaths = max(furthest, word.step), 0 if word.step > furthest else n_deaths
-                    yield _event(stage, word)
+                with closing(process.words()) as words:
+                    for word in words:
+                        if isinstance(word, Step):
+                            furthest, n_deaths = max(furthest, word.step), 0 if word.step > furthest else n_deaths
+                        yield _event(stage, word)
                 return
             except ProcessDied:
                 n_deaths += 1
@@ -287,12 +288,13 @@ class Night:
                 )
 
     def _is_known(self, run: Run, learnt: Learnt) -> bool:
-        """Whether the last warm night learnt from the very same edits."""
+        """Whether the last night learnt from the very same edits, and nobody wants another recipe tried on them."""
         if not run.record.reason.is_warm:
             return False
         ended = [one for one in Runs(run.path.parent).finished() if not one.record.failed]
         last = read_learnt(ended[-1].path) if ended else None
-        return last is not None and last.hash == learnt.hash and ended[-1].record.preset == run.record.preset
+        same_recipe = self.preset is None or ended[-1].record.preset == run.record.preset
+        return last is not None and last.hash == learnt.hash and same_recipe
 
     def _count_fault(self, run: Run, fault: RuntimeFault) -> None:
         with suppress(OSError):  # a full disk may not even take this

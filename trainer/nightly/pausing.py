@@ -111,7 +111,7 @@ class TrainingProcess:
         """Of the child, while there is one."""
         return self._process.pid if self._process else None
 
-    def words(self) -> Iterator[Step | Standstill]:
+    def words(self) -> Generator[Step | Standstill, None, None]:
         """What the child says, until it is done. Closing the generator ends the child.
 
         Raises RuntimeFault with the child's own sentence, or with its last words if it died without one.
