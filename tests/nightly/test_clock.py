@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,3 +116,13 @@ def test_a_damaged_memory_is_begun_anew() -> None:
     clock().tick()
     assert waits()["no folder"] == 1
     assert clocks.LOOK_SECONDS >= 30  # it costs next to nothing
+
+
+def test_a_full_disk_does_not_end_the_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock cannot even remember why it waits; it looks again a minute later."""
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(clocks, "write_atomically", full)
+    assert not clock().tick()

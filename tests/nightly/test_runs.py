@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from local_runtime.places import folder
 from trainer.edits import Verdict
 from trainer.nightly.runs import Record, Runs, read_record
 from trainer.nightly.stages import Reason, Stage
-from trainer.nightly.turn import TrainerBusy, TurnWanted, holder_pid, leave_if_wanted, turn
+from trainer.nightly.turn import TrainerBusy, TurnWanted, holder_pid, leave_if_wanted, turn, wanted_path
 
 
 def record(began: float = 1e9) -> Record:
@@ -123,6 +126,17 @@ def test_whoever_trains_leaves_when_something_is_to_be_forgotten() -> None:
         with turn(wait_seconds=30):
             leave_if_wanted()  # the wish is fulfilled and gone
         assert TurnWanted.__name__ in other.stderr.read().decode()
+
+
+def test_the_wish_of_one_who_was_killed_ends_no_night() -> None:
+    """`understudy forget` was killed while it waited: its file stays, and must not keep nights from running for good."""
+    wanted = folder(wanted_path().parent) / wanted_path().name
+    wanted.touch()
+    with pytest.raises(TurnWanted):
+        leave_if_wanted()
+    long_ago = time.time() - 60
+    os.utime(wanted, (long_ago, long_ago))
+    leave_if_wanted()
 
 
 GHOST = (

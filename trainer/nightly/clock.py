@@ -69,10 +69,10 @@ class Clock:
         """One look; whether a night was run. What goes wrong in it is logged, and tried again another night."""
         try:
             against = against_a_night(self.now(), self.look(), self.options)
+            remember(self.now(), against)
         except (RuntimeFault, OSError) as problem:
             log.error("%s", problem)
             return False
-        remember(self.now(), against)
         if against:
             return False
         events = self.night()

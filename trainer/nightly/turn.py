@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from local_runtime import __version__
@@ -16,6 +16,8 @@ from local_runtime.places import folder, places
 POLL_SECONDS = 0.1
 GHOST_SECONDS = 10.0
 """A lock that outlives its holder is a child between fork and exec: it is gone in a moment."""
+WISH_SECONDS = 10.0
+"""A wish that was renewed longer ago than this is nobody's any more: who had it was killed."""
 
 
 class TrainerBusy(RuntimeFault):
@@ -32,7 +34,7 @@ def lock_path() -> Path:
 
 
 def wanted_path() -> Path:
-    """Its being there asks whoever trains to leave."""
+    """Renewed again and again, it asks whoever trains to leave."""
     return places().data / "trainer.wanted"
 
 
@@ -46,9 +48,8 @@ def turn(wait_seconds: float = 0.0) -> Iterator[None]:
     descriptor = lock.take(path, __version__)
     if descriptor is None and wait_seconds:
         wanted = folder(path.parent) / wanted_path().name
-        wanted.touch(mode=0o600)
         try:
-            descriptor = _taken_within(path, wait_seconds)
+            descriptor = _taken_within(path, wait_seconds, wanted)
         finally:
             wanted.unlink(missing_ok=True)
     elif descriptor is None and not _is_alive(path):
@@ -63,10 +64,12 @@ def turn(wait_seconds: float = 0.0) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _taken_within(path: Path, seconds: float) -> int | None:
+def _taken_within(path: Path, seconds: float, wanted: Path | None = None) -> int | None:
     deadline = time.monotonic() + seconds
     descriptor = None
     while descriptor is None and time.monotonic() < deadline:
+        if wanted is not None:
+            wanted.touch(mode=0o600)
         time.sleep(POLL_SECONDS)
         descriptor = lock.take(path, __version__)
     return descriptor
@@ -79,7 +82,9 @@ def _is_alive(path: Path) -> bool:
 
 def leave_if_wanted() -> None:
     """Called by whoever holds the turn, often. Raises TurnWanted."""
-    if wanted_path().exists():
+    with suppress(FileNotFoundError):
+        if abs(time.time() - wanted_path().stat().st_mtime) > WISH_SECONDS:
+            return
         raise TurnWanted("the night was ended for `understudy forget`; it is taken up later")
 
 
