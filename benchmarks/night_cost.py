@@ -1,6 +1,6 @@
 """What a night costs on this machine: minutes and peak memory of a night with 60 new lines, and how soon it makes way.
 
-    python benchmarks/night_cost.py [--steps N]
+    python benchmarks/night_cost.py [--steps N] [--first-steps N]
 
 The bundled model, in a home of its own. A first night learns an invented house (200 edits); then 10 edits with 60 new
 lines are added, and a warm night is measured: collecting, training, judging through the daemon. In the middle of its training a
@@ -22,6 +22,7 @@ from local_runtime.client import Client
 from local_runtime.hole import Hole
 from local_runtime.places import places
 from trainer.nightly.attention import Onlooker
+from trainer.nightly.conditions import load_per_core
 from trainer.nightly.events import Event
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
@@ -61,14 +62,15 @@ def show(event: Event) -> None:
 
 
 @click.command()
-@click.option("--steps", default=0, help="At most so many steps in either night (0: the recipe's).")
-def main(steps: int) -> None:
+@click.option("--steps", default=0, help="At most so many steps in the night that is measured (0: the recipe's).")
+@click.option("--first-steps", default=0, help="The same for the night before it.")
+def main(steps: int, first_steps: int) -> None:
     """See the module's docstring."""
     with own_home() as home:
         look = Onlooker()
         options = LearnOptions(resume_seconds=2.0)
         add(home / "shop", house(home / "shop", FIRST_EDITS))
-        first, first_seconds, _ = run(Night(options, look, max_steps=steps))
+        first, first_seconds, _ = run(Night(options, look, max_steps=first_steps))
         add(home / "shop", house(home / "shop", NEW_EDITS, first=FIRST_EDITS))
         record, seconds, yield_seconds = run(Night(options, look, max_steps=steps), key_at_step=5)
         look.close()
@@ -86,6 +88,7 @@ def main(steps: int) -> None:
         "first_night_promoted": first.promoted,
         "outcome": record.outcome,
         "left_kb": left // 1000,
+        "load_per_core": round(load_per_core(), 1),
         "cores": psutil.cpu_count(),
     }
     assert Stage.GATE.value in record.seconds, record.outcome

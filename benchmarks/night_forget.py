@@ -1,6 +1,6 @@
 """Forget equals never seen: is an adapter rebuilt after `forget` the very one that never knew the file?
 
-    python benchmarks/night_forget.py [--steps 20]
+    python benchmarks/night_forget.py [--steps 20] [--threads 2]
 
 The bundled model, in a home of its own, with the journal of an invented house: once with the file `voucher.py`, which is learnt
 and then forgotten, and once without it. Both adapters are rebuilt from the base and compared byte by byte; then
@@ -27,9 +27,9 @@ FORGOTTEN = "voucher"
 N_EDITS = 80
 
 
-def rebuilt(reason: Reason, steps: int) -> str:
+def rebuilt(reason: Reason, steps: int, threads: int) -> str:
     """Train from the base; SHA-256 of the adapter's weights."""
-    for event in Night(LearnOptions(), lambda: Glance(None), asked=reason, max_steps=steps).events():
+    for event in Night(LearnOptions(threads=threads), lambda: Glance(None), asked=reason, max_steps=steps).events():
         record = event.record
         if event.step is None or event.step % 10 == 0:
             print(f"{event.stage.value:>8}  {event.text}", flush=True)
@@ -42,22 +42,24 @@ def rebuilt(reason: Reason, steps: int) -> str:
 
 @click.command()
 @click.option("--steps", default=20, show_default=True, help="Steps of each training.")
-def main(steps: int) -> None:
+@click.option("--threads", default=2, show_default=True, help="One is faster where other programs run beside it.")
+def main(steps: int, threads: int) -> None:
     """See the module's docstring."""
     with own_home() as home:
         add(home / "shop", house(home / "shop", N_EDITS, without=FORGOTTEN))
-        never = rebuilt(Reason.ASKED, steps)
+        never = rebuilt(Reason.ASKED, steps, threads)
     with own_home() as home:
         add(home / "shop", house(home / "shop", N_EDITS))
-        seen = rebuilt(Reason.ASKED, steps)
+        seen = rebuilt(Reason.ASKED, steps, threads)
         forgotten = forgetting.forget(home / "shop" / f"{FORGOTTEN}.py")
-        again = rebuilt(Reason.FORGET, steps)
+        again = rebuilt(Reason.FORGET, steps, threads)
         marks = [f"{verb}_{FORGOTTEN}".encode() for verb in VERBS]
         files = [path for path in home.rglob("*") if path.is_file() and not path.is_relative_to(places().models)]
         found = [path.name for path in files if any(mark in path.read_bytes() for mark in marks)]
         n_runs = len(Runs(places().data / "runs").finished())
     result = {
         "steps": steps,
+        "threads": threads,
         "edits_forgotten": forgotten.n_edits,
         "adapters_deleted": forgotten.n_adapters,
         "seen_differs": seen != never,
