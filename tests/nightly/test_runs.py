@@ -153,6 +153,6 @@ def test_a_lock_that_outlives_its_holder_is_waited_for() -> None:
         assert other.stdin is not None
         assert other.stdout.readline() == b"held\n"
         other.wait()
-        threading.Timer(0.3, lambda: (other.stdin.write(b"\n"), other.stdin.flush())).start()
+        threading.Timer(0.3, other.stdin.close).start()
         with turn():
             pass
