@@ -45,7 +45,7 @@ def vscode(tmp_path_factory: pytest.TempPathFactory, shared_home: Path) -> Itera
 def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The shared home, emptied before each test; its daemon ends with the test."""
     shutil.rmtree(shared_home, ignore_errors=True)
-    shared_home.mkdir(parents=True)
+    shared_home.mkdir(parents=True, exist_ok=True)  # a process of the test before, about to end, may have made it again
     monkeypatch.setenv("UNDERSTUDY_HOME", str(shared_home))
     yield shared_home
     lifecycle.kill()
