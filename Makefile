@@ -53,7 +53,7 @@ e2e: $(VENV)/dev ## tests of real processes: daemon, language server, night, VS 
 	$(BIN)/pytest -q -m e2e
 
 vsix: $(VENV)/dev ## the VS Code extension, as editors/vscode/understudy.vsix
-	cd editors/vscode && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --silent && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent package
+	cd editors/vscode && PATH="$(CURDIR)/$(BIN):$$PATH" npm install --no-save --ignore-scripts --silent && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent package
 
 bench: $(VENV)/dev ## the short benchmarks, one JSON line each
 	@set -e; for script in lsp_overhead lsp_cancel daemon_overhead; do $(BIN)/python benchmarks/$$script.py; done

@@ -14,7 +14,8 @@ def npm(*words: str) -> str:
     """Run npm with this environment's node, its packages installed as the lock file says; what it said."""
     installed, lock = EXTENSION / "node_modules" / ".package-lock.json", EXTENSION / "package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        _run("npm", "ci", "--ignore-scripts")
+        # Not `npm ci`: it wants the binaries of all platforms in the lock, and a mirror may have only some.
+        _run("npm", "install", "--no-save", "--ignore-scripts")
     return _run("npm", *words)
 
 
