@@ -181,8 +181,15 @@ class TrainingProcess:
             self._signal(signal.SIGCONT)
             return Standstill(None)
         self._signal(signal.SIGSTOP)
+        self._wait_for_the_stop()
         self._stopped_at = time.monotonic()
         return Standstill(reason, self._stopped_at - began)
+
+    def _wait_for_the_stop(self) -> None:
+        """A signal takes effect later than it is sent. A child that stands when its parent is killed is woken and ends; one about to is not."""
+        if self._process is not None and hasattr(os, "waitid"):  # not on macOS before Python 3.13
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def _stood_too_long(self) -> bool:
         if self._stopped_at is None or not self._gives_memory_back:
