@@ -124,5 +124,5 @@ def test_a_full_disk_does_not_end_the_watcher(monkeypatch: pytest.MonkeyPatch) -
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(clocks, "write_atomically", full)
+    monkeypatch.setattr(clocks, "write_durably", full)
     assert not clock().tick()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 from local_runtime.compiled.peft_folder import CONFIG, MANIFEST, WEIGHTS
 from local_runtime.errors import AdapterInvalid
 from local_runtime.places import folder
+from trainer.durable_file import sync, write_durably
 
 UNFINISHED = ".unfinished-"
 """Begins with a dot: the daemon never offers such a folder."""
@@ -84,10 +84,10 @@ def copy_adapter(source: Path, target: Path, changes: dict[str, object] | None =
         for name in (CONFIG, WEIGHTS, MANIFEST):
             if (source / name).is_file():
                 shutil.copyfile(source / name, building / name)
-                _sync(building / name)
+                sync(building / name)
         if changes:
             change_manifest(building, changes)
-        _sync(building)
+        sync(building)
         move(building, target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -96,7 +96,7 @@ def copy_adapter(source: Path, target: Path, changes: dict[str, object] | None =
 def move(source: Path, target: Path) -> None:
     """Rename a folder for good."""
     source.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def remove(path: Path) -> None:
@@ -110,23 +110,3 @@ def remove_unfinished(root: Path) -> None:
     """Delete what a killed process left behind. Only under the lock of those who write."""
     for left in root.glob(f"{UNFINISHED}*"):
         shutil.rmtree(left, ignore_errors=True)
-
-
-def write_durably(file: Path, content: bytes) -> None:
-    """Replace a file: after a crash it holds the old content or the new one."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        _sync(partial)
-        partial.replace(file)
-        _sync(file.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

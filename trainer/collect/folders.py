@@ -6,7 +6,6 @@ half of it. A damaged file counts as nothing opted in: learning fails closed.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, replace
 from math import inf
@@ -17,6 +16,7 @@ from filelock import FileLock
 
 from local_runtime.errors import BadRequest
 from local_runtime.places import folder, places
+from trainer.durable_file import write_durably
 
 _LOCK_SECONDS = 10.0
 
@@ -139,12 +139,7 @@ class LearnedFolders:
     def _write(self, state: _State) -> None:
         if self.problem:
             self.path.replace(self.path.with_name(self.path.name + ".broken"))
-        written = self.path.with_name(self.path.name + ".new")
-        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(state), indent=2))
-            file.flush()
-            os.fsync(file.fileno())
-        written.replace(self.path)
+        write_durably(self.path, msgspec.json.format(msgspec.json.encode(state), indent=2))
 
 
 def _holds(outer: str, inner: str) -> bool:

@@ -21,6 +21,7 @@ from local_runtime.errors import RuntimeFault
 from local_runtime.places import folder, places
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path
+from trainer.durable_file import write_durably
 from trainer.nightly.attention import Glance
 from trainer.nightly.conditions import (
     Circumstances,
@@ -32,7 +33,7 @@ from trainer.nightly.conditions import (
 )
 from trainer.nightly.events import Event
 from trainer.nightly.options import LearnOptions
-from trainer.nightly.runs import Runs, write_atomically
+from trainer.nightly.runs import Runs
 
 log = logging.getLogger("understudy.learn")
 LOOK_SECONDS = 60.0
@@ -143,7 +144,7 @@ def remember(now: float, against: Sequence[Refusal]) -> None:
     for refusal in against:
         counts[refusal.against.value] = counts.get(refusal.against.value, 0) + 1
     waits_now = Waits(now, [refusal.sentence for refusal in against], counts)
-    write_atomically(_path(), msgspec.json.encode(waits_now))
+    write_durably(_path(), msgspec.json.encode(waits_now))
 
 
 def remembered() -> Waits:

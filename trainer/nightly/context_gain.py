@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from local_runtime.daemon.adapter_shelf import Choice
+from trainer.durable_file import write_durably
 from trainer.edits import Example
 from trainer.gate.judge import Judge
-from trainer.nightly.runs import write_atomically
 
 FILE = "figures.json"
 MAX_EXAMPLES = 40
@@ -59,7 +59,7 @@ def _loss_and_exact(examples: Sequence[Example], choice: Choice, judge: Judge) -
 
 def write_context_gain(run: Path, gain: ContextGain) -> None:
     """Keep it for the report."""
-    write_atomically(run / FILE, msgspec.json.encode(gain))
+    write_durably(run / FILE, msgspec.json.encode(gain))
 
 
 def read_context_gain(run: Path) -> ContextGain | None:

@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from trainer.collect.journal import Journal
+from trainer.durable_file import write_durably
 from trainer.edits import EditEvent
 from trainer.examples.dataset import split
 from trainer.examples.identity import edit_key
-from trainer.nightly.runs import write_atomically
 
 FILE = "corpus.json"
 
@@ -75,7 +75,7 @@ def corpus(journal: Journal, *, last_id: int | None = None, seen_until: float = 
 
 def write_learnt(run: Path, learnt: Learnt) -> None:
     """Fix a run's corpus."""
-    write_atomically(run / FILE, msgspec.json.encode(learnt))
+    write_durably(run / FILE, msgspec.json.encode(learnt))
 
 
 def read_learnt(run: Path) -> Learnt | None:

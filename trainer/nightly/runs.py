@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,6 +17,7 @@ import msgspec
 
 from local_runtime.errors import BadRequest
 from local_runtime.places import folder
+from trainer.durable_file import write_durably
 from trainer.edits import Verdict
 from trainer.nightly.stages import Reason, Stage
 
@@ -87,7 +87,7 @@ class Run:
             finite = {name: value for name, value in record.verdict.metrics.items() if math.isfinite(value)}
             verdict = dataclasses.replace(record.verdict, metrics=finite)
             record = msgspec.structs.replace(record, verdict=verdict)
-        write_atomically(self.path / RECORD, msgspec.json.encode(record))
+        write_durably(self.path / RECORD, msgspec.json.encode(record))
         self.record = record
 
     def finish(self, outcome: str, now: float, *, failed: bool = False) -> None:
@@ -176,23 +176,3 @@ def read_record(path: Path) -> Record | None:
         return msgspec.json.decode((path / RECORD).read_bytes(), type=Record)
     except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file such that a reader, or a power cut, sees the old one or the new one whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
