@@ -100,6 +100,15 @@ class Neovim:
         """Wait until a text is on the screen."""
         self.terminal.shows(text)
 
+    def suggests(self, text: str) -> None:
+        """Wait until the current line with its ghost text holds `text`, both in the buffer as it is now and on the screen.
+
+        The screen alone may be an old one: typing along a suggestion does not change how the line looks.
+        """
+        here = "vim.api.nvim_get_current_line():sub(1, vim.api.nvim_win_get_cursor(0)[2])"
+        self.terminal.until(lambda: text in f"{self.lua(f'return {here}')}{self.ghost()}", f"{text!r} is suggested")
+        self.terminal.shows(text)
+
     def until(self, expression: str, what: str) -> None:
         """Wait until a Lua expression is true, reading the screen meanwhile."""
         self.terminal.until(lambda: self.lua(f"return ({expression}) and true or false"), what)

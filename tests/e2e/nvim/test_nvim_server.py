@@ -61,7 +61,7 @@ def test_toggled_for_everybody(program: Path, start: Start, daemon: EchoDaemon) 
     nvim.type(ESCAPE + ":Understudy toggle language" + ENTER)
     nvim.shows("suggestions are on for shellscript")
     nvim.type("oy=")
-    nvim.shows("y=compute(a, b)")
+    nvim.suggests("y=compute(a, b)")
 
 
 def test_a_killed_daemon_comes_back(newest: Path, start: Start, daemon: EchoDaemon) -> None:
@@ -69,7 +69,7 @@ def test_a_killed_daemon_comes_back(newest: Path, start: Start, daemon: EchoDaem
     path = nvim.open("a.py", "x = 1\n")
     nvim.ready()
     nvim.type("oy = ")
-    nvim.shows("y = compute(a, b)")
+    nvim.suggests("y = compute(a, b)")
     killed = daemon_pid()
     os.kill(killed, signal.SIGKILL)
     nvim.type(TAB + ENTER + "z = ")
@@ -79,7 +79,7 @@ def test_a_killed_daemon_comes_back(newest: Path, start: Start, daemon: EchoDaem
             break
         nvim.type("q" + BACKSPACE)
         nvim.terminal.read(0.2)
-    nvim.shows("z = compute(a, b)")
+    nvim.suggests("z = compute(a, b)")
     assert daemon_pid() != killed
     nvim.type(TAB)
     nvim.until("vim.fn.getline(3) == 'z = compute(a, b)'", "accepted")
@@ -91,7 +91,7 @@ def test_a_killed_language_server_comes_back(program: Path, start: Start, daemon
     nvim.open("a.py", "x = 1\n")
     nvim.ready()
     nvim.type("oy = ")
-    nvim.shows("y = compute(a, b)")
+    nvim.suggests("y = compute(a, b)")
     first = nvim.lua("return require('understudy.server').client(0).id")
     pid = nvim.lua("return vim.iter(vim.api.nvim_get_proc_children(vim.fn.getpid())):totable()[1]")
     os.kill(pid, signal.SIGKILL)
@@ -102,7 +102,7 @@ def test_a_killed_language_server_comes_back(program: Path, start: Start, daemon
     )
     nvim.ready()
     nvim.type(ENTER + "z = ")
-    nvim.shows("z = compute(a, b)")
+    nvim.suggests("z = compute(a, b)")
 
 
 def test_at_the_deadline_there_is_what_there_is(newest: Path, start: Start, daemon: EchoDaemon) -> None:
@@ -142,7 +142,7 @@ def test_files_of_every_kind(program: Path, start: Start, daemon: EchoDaemon, en
     nvim.ready()
     assert nvim.lua("return require('understudy.server').client(0).offset_encoding") == encoding
     nvim.type("oz = ")
-    nvim.shows("z = compute(a, b)")
+    nvim.suggests("z = compute(a, b)")
     nvim.type(TAB)
     nvim.until("vim.fn.getline(2) == 'z = compute(a, b)'", "accepted")
     assert nvim.save(dos) == b"x = 1\r\nz = compute(a, b)\r\ny = 2\r\n"
@@ -161,7 +161,7 @@ def test_files_of_every_kind(program: Path, start: Start, daemon: EchoDaemon, en
     nvim.type("jo")
     nvim.until("vim.fn.getline(3) == '\\t'", "indented")
     nvim.type("y := ")
-    nvim.shows("        y := compute(a, b)")
+    nvim.suggests("y := compute(a, b)")
     nvim.type(TAB)
     nvim.until("vim.fn.getline(3) == '\\ty := compute(a, b)'", "accepted")
     assert nvim.save(tabs) == b"func f() {\n\tx := 1\n\ty := compute(a, b)\n}\n"
@@ -187,7 +187,7 @@ def test_two_editors_share_one_daemon(start: Start, daemon: EchoDaemon) -> None:
         nvim.ready()
         pids.add(daemon_pid())
         nvim.type("oy = ")
-        nvim.shows("y = compute(a, b)")
+        nvim.suggests("y = compute(a, b)")
     assert len(pids) == 1
 
 
