@@ -40,7 +40,6 @@ def test_without_a_folder_it_waits_and_says_why() -> None:
     assert not clock().tick()
     assert "no folder has been named" in remembered().sentences[0]
     assert waits()["no folder"] == 1
-    assert remembered().looked_at == NOW
 
 
 def test_with_enough_new_edits_and_nobody_there_it_begins(tmp_path: Path) -> None:

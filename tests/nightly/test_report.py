@@ -143,7 +143,7 @@ def test_the_command_writes_one_private_file(tmp_path: Path) -> None:
     now = __import__("time").time()
     run = a_night(1)
     run.update(began=now)
-    remember(now, [Refusal(Against.BATTERY, "the machine runs on battery")])
+    remember([Refusal(Against.BATTERY, "the machine runs on battery")])
     outcomes()
     result = CliRunner().invoke(report, [], catch_exceptions=False)
     assert result.exit_code == 0

@@ -15,7 +15,7 @@ from local_runtime.places import folder
 from trainer.edits import Verdict
 from trainer.nightly.runs import Record, Runs, read_record
 from trainer.nightly.stages import Reason, Stage
-from trainer.nightly.turn import TrainerBusy, TurnWanted, holder_pid, leave_if_wanted, turn, wanted_path
+from trainer.nightly.turn import TrainerBusy, TurnWanted, leave_if_wanted, trainer_pid, turn, wanted_path
 
 
 def record(began: float = 1e9) -> Record:
@@ -97,17 +97,17 @@ HOLDER = "from trainer.nightly.turn import turn\nwith turn():\n    print('held',
 
 @pytest.mark.e2e
 def test_one_trainer_at_a_time_also_after_a_kill() -> None:
-    assert holder_pid() is None
+    assert trainer_pid() is None
     with subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(TrainerBusy, match=f"another trainer is running: process {other.pid}"), turn():
             pass
-        assert holder_pid() == other.pid
+        assert trainer_pid() == other.pid
         other.kill()
     with turn():
         pass
-    assert holder_pid() is None
+    assert trainer_pid() is None
 
 
 LEAVER = (

@@ -42,10 +42,8 @@ LOOK_SECONDS = 60.0
 class Waits(msgspec.Struct, frozen=True):
     """What the clock remembers."""
 
-    looked_at: float = 0.0
-    """Unix time, seconds, of the last look."""
     sentences: list[str] = []
-    """What spoke against a night then."""
+    """What spoke against a night at the last look."""
     counts: dict[str, int] = {}
     """How many looks each reason stood against a night, ever."""
 
@@ -70,7 +68,7 @@ class Clock:
         """One look; whether a night was run. What goes wrong in it is logged, and tried again another night."""
         try:
             against = against_a_night(self.now(), self.look(), self.options)
-            remember(self.now(), against)
+            remember(against)
         except (RuntimeFault, OSError) as problem:
             log.error("%s", problem)
             return False
@@ -137,13 +135,13 @@ def _count(path: Path, since: float, stamps: tuple[tuple[int, int], ...]) -> int
         return journal.count(since)
 
 
-def remember(now: float, against: Sequence[Refusal]) -> None:
+def remember(against: Sequence[Refusal]) -> None:
     """Keep why no night began, for `learn status` and the report."""
     known = remembered()
     counts = dict(known.counts)
     for refusal in against:
         counts[refusal.against.value] = counts.get(refusal.against.value, 0) + 1
-    waits_now = Waits(now, [refusal.sentence for refusal in against], counts)
+    waits_now = Waits([refusal.sentence for refusal in against], counts)
     write_durably(_path(), msgspec.json.encode(waits_now))
 
 

@@ -18,7 +18,7 @@ from trainer.nightly.clock import against_a_night
 from trainer.nightly.options import read_options
 from trainer.nightly.runs import Runs
 from trainer.nightly.service import service
-from trainer.nightly.turn import holder_pid
+from trainer.nightly.turn import trainer_pid
 from trainer.nightly.watching import is_watching
 
 N_NIGHTS = 5
@@ -46,7 +46,7 @@ def print_status(console: Console) -> None:
         for one in learned:
             table.add_row("[dim]folder", f"{one.root}: nothing saved yet, since {_date(one.since)}")
     table.add_row("[dim]watcher", _watcher())
-    holder = holder_pid()
+    holder = trainer_pid()
     table.add_row("[dim]trainer", f"process {holder} trains now" if holder else "not running")
     for run in Runs(places().data / "runs").finished()[-N_NIGHTS:]:
         table.add_row("[dim]night", f"{_date(run.record.began)}  {run.record.outcome}")

@@ -1,4 +1,4 @@
-"""One trainer at a time: a lock that the system gives back however its holder ends; and a way to ask its holder to leave."""
+"""One trainer at a time: a lock that its holder keeps for life, and a way to ask it to leave."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from local_runtime import __version__
-from local_runtime.daemon import lock
 from local_runtime.errors import RuntimeFault
-from local_runtime.places import folder, places
+from local_runtime.places import places
+from trainer.nightly.holding import hold, holder_pid
 
-POLL_SECONDS = 0.1
-GHOST_SECONDS = 10.0
-"""A lock that outlives its holder is a child between fork and exec: it is gone in a moment."""
 WISH_SECONDS = 10.0
 """A wish that was renewed longer ago than this is nobody's any more: who had it was killed."""
 
@@ -44,40 +41,20 @@ def turn(wait_seconds: float = 0.0) -> Iterator[None]:
 
     With `wait_seconds` whoever trains is asked to leave. Raises TrainerBusy if somebody still does then.
     """
-    path = lock_path()
-    descriptor = lock.take(path, __version__)
-    if descriptor is None and wait_seconds:
-        wanted = folder(path.parent) / wanted_path().name
-        try:
-            descriptor = _taken_within(path, wait_seconds, wanted)
-        finally:
+    path, wanted = lock_path(), wanted_path()
+    try:
+        descriptor = hold(path, wait_seconds, partial(wanted.touch, mode=0o600) if wait_seconds else lambda: None)
+    finally:
+        if wait_seconds:
             wanted.unlink(missing_ok=True)
-    elif descriptor is None and not _is_alive(path):
-        descriptor = _taken_within(path, GHOST_SECONDS)
     if descriptor is None:
-        holder = lock.holder(path)
-        who = f"process {holder.pid}" if holder else "another process"
+        pid = trainer_pid()
+        who = f"process {pid}" if pid else "another process"
         raise TrainerBusy(f"another trainer is running: {who}", "understudy learn status")
     try:
         yield
     finally:
         os.close(descriptor)
-
-
-def _taken_within(path: Path, seconds: float, wanted: Path | None = None) -> int | None:
-    deadline = time.monotonic() + seconds
-    descriptor = None
-    while descriptor is None and time.monotonic() < deadline:
-        if wanted is not None:
-            wanted.touch(mode=0o600)
-        time.sleep(POLL_SECONDS)
-        descriptor = lock.take(path, __version__)
-    return descriptor
-
-
-def _is_alive(path: Path) -> bool:
-    holder = lock.holder(path)
-    return holder is not None and holder.alive()
 
 
 def leave_if_wanted() -> None:
@@ -88,15 +65,6 @@ def leave_if_wanted() -> None:
         raise TurnWanted("the night was ended for `understudy forget`; it is taken up later")
 
 
-def holder_pid() -> int | None:
+def trainer_pid() -> int | None:
     """Who trains now, if anybody."""
-    descriptor = None
-    holder = lock.holder(lock_path())
-    if holder is None or not holder.alive():
-        return None
-    try:
-        descriptor = lock.take(lock_path(), __version__)
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-    return holder.pid if descriptor is None else None
+    return holder_pid(lock_path())

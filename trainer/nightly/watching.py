@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
-import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
+from local_runtime.errors import RuntimeFault
+from local_runtime.places import places
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal
 from trainer.collect.watch import Watcher
 from trainer.nightly.attention import Glance, Onlooker
-from trainer.nightly.clock import LOOK_SECONDS, Clock, remembered
+from trainer.nightly.clock import Clock
+from trainer.nightly.holding import hold, holder_pid
 from trainer.nightly.night import night_of_user
 from trainer.nightly.options import read_options
 
 CATCH_UP_SECONDS = 60.0
-WATCHED_SECONDS = 3 * LOOK_SECONDS
-"""A clock that looked longer ago than this is not running."""
 log = logging.getLogger("understudy.learn")
 
 
+class WatcherBusy(RuntimeFault):
+    """Another process watches: two would record every edit twice."""
+
+
 def watch_and_train(stop: threading.Event) -> None:
-    """Until `stop` is set. Raises BadRequest for options that cannot be understood."""
+    """Until `stop` is set. Raises BadRequest for options that cannot be understood, WatcherBusy."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%d %b %H:%M:%S"
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
     options = read_options()
     folders = LearnedFolders()
-    with closing(Journal()) as journal, closing(Onlooker()) as look:
+    with _sole_watcher(), closing(Journal()) as journal, closing(Onlooker()) as look:
         if journal.problem:
             log.warning("%s", journal.problem)
         watcher = Watcher(folders, journal)
@@ -71,5 +77,20 @@ def catch_up(seconds: float = CATCH_UP_SECONDS) -> None:
 
 
 def is_watching() -> bool:
-    """Whether the clock of a watcher looked lately."""
-    return 0 <= time.time() - remembered().looked_at < WATCHED_SECONDS
+    """Whether a watcher runs: it holds its lock for its whole life, through long nights, too."""
+    return holder_pid(_lock_path()) is not None
+
+
+@contextmanager
+def _sole_watcher() -> Iterator[None]:
+    descriptor = hold(_lock_path())
+    if descriptor is None:
+        raise WatcherBusy(f"another watcher is running: process {holder_pid(_lock_path())}", "understudy learn status")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock_path() -> Path:
+    return places().data / "watcher.lock"
