@@ -63,6 +63,8 @@ class Adapter:
     targets: tuple[str, ...]
     """PEFT's module names, for example `q_proj`."""
     parent: str | None = None
+    quantization: str = ""
+    """Of the model whose very weights it was learnt on; empty when the folder does not say."""
 
 
 @dataclass(frozen=True, slots=True)

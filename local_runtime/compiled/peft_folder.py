@@ -54,6 +54,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     base_hash: str = ""
     parent: str | None = None
+    quantization: str = ""
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -113,7 +114,10 @@ def _read(folder: Path) -> tuple[Adapter, LowRanks]:
     )
     rank = max(low_rank.a.shape[0] for low_rank in low_ranks.values())
     targets = tuple(sorted({module.rpartition(".")[2] for module in low_ranks}))
-    return Adapter(content.hexdigest(), manifest.base_hash, folder, rank, targets, manifest.parent), low_ranks
+    return (
+        Adapter(content.hexdigest(), manifest.base_hash, folder, rank, targets, manifest.parent, manifest.quantization),
+        low_ranks,
+    )
 
 
 def _low_ranks(config: PeftConfig, content: bytes, file: Path) -> Iterator[tuple[str, LowRank]]:

@@ -15,8 +15,10 @@ from rich.table import Table
 from local_runtime.compiled.mixing import MAX_WEIGHT
 from local_runtime.daemon.adapter_shelf import mix_name
 from local_runtime.errors import BadRequest
+from local_runtime.merged_weights import DTYPES
 from trainer.adapters import exchange
 from trainer.adapters.files import Record, read_record
+from trainer.adapters.kinship import learnt_on_kin
 from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions
 
@@ -29,6 +31,7 @@ Examples:
   understudy adapter base                          none at all
   understudy adapter mix personal-3=0.5 team=1     several at once
   understudy adapter export personal-3 --as safetensors ~/merged
+  understudy adapter export personal-3 --as gguf ~/for-llama-cpp
   understudy adapter import ~/team-lora --name team
 """
 strength_option = click.option(
@@ -72,8 +75,11 @@ def list_(reasons: bool) -> None:
 @strength_option
 def use(name: str, strength: float | None) -> None:
     """Serve with the adapter NAME from now on."""
-    versions = Versions()
+    model = served_model()
+    versions = Versions(base_hash=model.base_hash)
     found = versions.adapter(name)
+    if kin := learnt_on_kin(found, model):
+        click.echo(kin, err=True)
     record = read_record(found.path)
     if record is None:
         click.echo(f"{name} was never judged by the gate", err=True)
@@ -119,11 +125,12 @@ def mix(parts: tuple[str, ...]) -> None:
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--as", "kind", type=click.Choice(["peft", "safetensors"]), default="peft", show_default=True,
-    help="peft: an adapter that PEFT loads. safetensors: the whole model with the adapter merged into its weights.",
+    "--as", "kind", type=click.Choice(["peft", "gguf", "safetensors"]), default="peft", show_default=True,
+    help="peft: an adapter that PEFT loads. gguf: one that llama.cpp loads. safetensors: the whole model with the adapter "
+    "merged into its weights.",
 )  # fmt: skip
 @click.option(
-    "--dtype", type=click.Choice(list(exchange.DTYPES)), default="float16", show_default=True, help="Of merged weights."
+    "--dtype", type=click.Choice(list(DTYPES)), default="float16", show_default=True, help="Of merged weights."
 )
 @strength_option
 def export(name: str, folder: Path, kind: str, dtype: str, strength: float | None) -> None:
@@ -133,6 +140,8 @@ def export(name: str, folder: Path, kind: str, dtype: str, strength: float | Non
     wanted = _strength(read_record(found.path), strength)
     if kind == "peft":
         exchange.export_peft(found, folder, wanted)
+    elif kind == "gguf":
+        exchange.export_gguf(model, found, folder, wanted)
     else:
         with Progress(BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=Console(stderr=True)) as bar:
             task = bar.add_task("", total=None)
@@ -152,6 +161,8 @@ def import_(folder: Path, name: str | None) -> None:
     model = served_model()
     versions = Versions(base_hash=model.base_hash)
     name = exchange.import_peft(folder, versions.root, model, name)
+    if kin := learnt_on_kin(versions.adapter(name), model):
+        click.echo(kin, err=True)
     click.echo(f"imported {name}; serve with it: understudy adapter use {name}")
 
 
