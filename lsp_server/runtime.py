@@ -45,6 +45,8 @@ class RuntimeState:
     phase: Phase = Phase.OFF
     model: str = ""
     adapter: str | None = None
+    """Id of what serves; None: the base."""
+    adapter_name: str | None = None
     strength: float = 1.0
     progress: float | None = None
     """0 to 1 while loading or compiling, if it can be told."""
@@ -128,7 +130,7 @@ class Runtime:
         """Switch adapter or strength. Raises RuntimeFault."""
         chosen = await self._connected().select(selection)
         active = chosen.active
-        self._set(replace(self.state, adapter=active.id, strength=active.strength))
+        self._set(replace(self.state, adapter=active.id, adapter_name=active.adapter, strength=active.strength))
         return chosen
 
     async def restart(self) -> None:
@@ -182,7 +184,16 @@ class Runtime:
         model = f"{health.model.id} {health.model.quantization}" if health.model else ""
         active = health.active
         self._set(
-            RuntimeState(phase, model, active.id, active.strength, health.progress, health.message, health.remedy)
+            RuntimeState(
+                phase,
+                model,
+                active.id,
+                active.adapter,
+                active.strength,
+                health.progress,
+                health.message,
+                health.remedy,
+            )
         )
 
     def _set(self, state: RuntimeState) -> None:

@@ -91,6 +91,7 @@ class Server(LanguageServer):
             state=state.phase,
             model=state.model,
             adapter=state.adapter,
+            adapterName=state.adapter_name,
             strength=state.strength,
             progress=state.progress,
             message=state.message,

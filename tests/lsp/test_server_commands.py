@@ -64,7 +64,8 @@ async def test_adapters_are_chosen_and_speak_with_a_voice_of_their_own(
         assert (card["name"], card["problem"]) == ("mine", None)
         used = await editor.execute("understudy.adapter.use", "mine", 0.5)
         assert used["adapters"]["active"] == {"adapter": "mine", "id": card["id"], "strength": 0.5}
-        await editor.heard(lambda m: m["params"].get("adapter") == card["id"] and m["params"]["strength"] == 0.5)
+        heard = await editor.heard(lambda m: m["params"].get("adapter") == card["id"])
+        assert (heard["params"]["adapterName"], heard["params"]["strength"]) == ("mine", 0.5)
         assert await editor.text(uri, 0, 4) == "compute(a, b)"
         await editor.execute("understudy.adapter.strength", 1.5)
         await editor.heard(lambda m: m["params"].get("strength") == 1.5)

@@ -21,52 +21,6 @@ interface Adapters extends Answer {
 const STRENGTHS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2];
 const BASE = 'Base model';
 
-/** The name of the adapter that serves, by the id that the status tells. Asks the server once per id. */
-export class AdapterNames implements vscode.Disposable {
-  readonly #names = new Map<string, string>();
-  readonly #asked = new Set<string>();
-  readonly #server: Server;
-  readonly #changed = new vscode.EventEmitter<void>();
-  readonly onDidChange = this.#changed.event;
-  readonly #watching: vscode.Disposable;
-
-  constructor(server: Server) {
-    this.#server = server;
-    this.#watching = server.onDidChange(() => void this.#look());
-  }
-
-  get serving(): string | undefined {
-    return this.#names.get(this.#server.status.adapter ?? '');
-  }
-
-  dispose(): void {
-    this.#watching.dispose();
-    this.#changed.dispose();
-  }
-
-  async #look(): Promise<void> {
-    const id = this.#server.status.adapter;
-    if (!id || this.#asked.has(id)) {
-      return;
-    }
-    this.#asked.add(id);
-    const listed = await list(this.#server);
-    if (listed === undefined) {
-      this.#asked.delete(id);
-      return;
-    }
-    for (const card of listed.adapters.data) {
-      if (card.id) {
-        this.#names.set(card.id, card.name);
-      }
-    }
-    if (listed.adapters.active.id && listed.adapters.active.adapter) {
-      this.#names.set(listed.adapters.active.id, listed.adapters.active.adapter);
-    }
-    this.#changed.fire();
-  }
-}
-
 /** Let the user choose the base model or an adapter; it serves from the next key on. */
 export async function chooseAdapter(server: Server): Promise<Answer | undefined> {
   const answer = await server.execute<Adapters>('understudy.adapter.list');
@@ -101,11 +55,6 @@ export async function chooseStrength(server: Server): Promise<Answer | undefined
     { title: 'Understudy: strength of the adapter', placeHolder: '1: as it was trained' },
   );
   return chosen === undefined ? undefined : server.execute('understudy.adapter.strength', Number(chosen.label));
-}
-
-async function list(server: Server): Promise<Adapters | undefined> {
-  const answer = await server.execute<Adapters>('understudy.adapter.list');
-  return isListed(answer) ? answer : undefined;
 }
 
 function isListed(answer: Adapters | Answer): answer is Adapters {

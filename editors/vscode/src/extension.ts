@@ -1,7 +1,7 @@
 /** Understudy in VS Code: a language client, a status item with a menu, and a few commands. Suggestions come from the server. */
 
 import * as vscode from 'vscode';
-import { AdapterNames, chooseAdapter, chooseStrength } from './adapters.ts';
+import { chooseAdapter, chooseStrength } from './adapters.ts';
 import { adviseOnce } from './advice.ts';
 import { forgetFile, learnHere, report, trainNow } from './learning.ts';
 import { type MenuEntry, menuEntries } from './menu.ts';
@@ -16,13 +16,11 @@ let server: Server | undefined;
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
   const log = vscode.window.createOutputChannel('Understudy', { log: true });
   server = new Server(log);
-  const adapters = new AdapterNames(server);
-  const standing = standingOf(server, adapters);
+  const standing = standingOf(server);
   context.subscriptions.push(
     log,
     server,
-    adapters,
-    statusItem(standing, server.onDidChange, adapters.onDidChange),
+    statusItem(standing, server.onDidChange),
     adviseOnce(context.globalState),
     ...commands(server, log, standing),
     vscode.workspace.onDidChangeConfiguration((event) => {
@@ -40,8 +38,8 @@ export async function deactivate(): Promise<void> {
   await server?.stop();
 }
 
-function standingOf(server: Server, adapters: AdapterNames): () => Standing {
-  return () => ({ server: server.state, runtime: server.status, adapterName: adapters.serving });
+function standingOf(server: Server): () => Standing {
+  return () => ({ server: server.state, runtime: server.status });
 }
 
 function commands(server: Server, log: vscode.LogOutputChannel, standing: () => Standing): vscode.Disposable[] {

@@ -55,14 +55,14 @@ function toggle(isOff: boolean, where: string, command: string, description?: st
   return description === undefined ? { label, command } : { label, description, command };
 }
 
-function voices({ runtime, adapterName }: Standing): MenuEntry[] {
-  const serving = adapterName ?? runtime.adapter ?? undefined;
+function voices({ runtime }: Standing): MenuEntry[] {
+  const serving = runtime.adapterName;
   const choose: MenuEntry = {
     label: '$(person) Base model or mine…',
-    description: serving === undefined ? 'now: base model' : `now: ${serving}`,
+    description: !serving ? 'now: base model' : `now: ${serving}`,
     command: 'understudy.chooseAdapter',
   };
-  if (serving === undefined) {
+  if (!serving) {
     return [choose];
   }
   const strength = `now: ${runtime.strength ?? 1}`;

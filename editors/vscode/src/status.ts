@@ -6,6 +6,7 @@ export interface RuntimeStatus {
   readonly model?: string;
   /** Id of the adapter that serves; null for the base model. */
   readonly adapter?: string | null;
+  readonly adapterName?: string | null;
   readonly strength?: number;
   /** 0 to 1 while loading or compiling. */
   readonly progress?: number | null;
@@ -32,8 +33,6 @@ export type ServerState =
 export interface Standing {
   readonly server: ServerState;
   readonly runtime: RuntimeStatus;
-  /** Name of the adapter that serves, once it is known. */
-  readonly adapterName: string | undefined;
 }
 
 export interface Shown {
@@ -95,9 +94,9 @@ function ofRuntime(standing: Standing): Shown {
   }
 }
 
-function ready({ runtime, adapterName }: Standing): Shown {
+function ready({ runtime }: Standing): Shown {
   const model = runtime.model?.split(' ')[0] || 'Understudy';
-  const adapter = adapterName ?? runtime.adapter?.slice(0, 12);
+  const adapter = runtime.adapterName;
   const strength = runtime.strength ?? 1;
   const voice = adapter ? `${short(model)} + ${short(adapter)}${strength === 1 ? '' : ` × ${strength}`}` : short(model);
   const latency = runtime.latencyMs === undefined ? '' : ` · ${runtime.latencyMs} ms`;

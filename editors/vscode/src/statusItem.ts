@@ -9,8 +9,8 @@ const COLOURS = {
   error: new vscode.ThemeColor('statusBarItem.errorBackground'),
 };
 
-/** Shows `standing()` whenever one of `changes` fires. */
-export function statusItem(standing: () => Standing, ...changes: vscode.Event<void>[]): vscode.Disposable {
+/** Shows `standing()` whenever `changed` fires. */
+export function statusItem(standing: () => Standing, changed: vscode.Event<void>): vscode.Disposable {
   const item = vscode.window.createStatusBarItem('status', vscode.StatusBarAlignment.Right, 100);
   item.name = 'Understudy';
   item.command = 'understudy.menu';
@@ -23,5 +23,5 @@ export function statusItem(standing: () => Standing, ...changes: vscode.Event<vo
   };
   show();
   item.show();
-  return vscode.Disposable.from(item, ...changes.map((changed) => changed(show)));
+  return vscode.Disposable.from(item, changed(show));
 }

@@ -7,7 +7,7 @@ import type { RuntimeStatus, ServerState, Standing } from '../src/status.ts';
 const PLACE = { language: 'python', folder: '/w' };
 
 function standing(runtime: RuntimeStatus = {}, server: ServerState = { kind: 'running' }): Standing {
-  return { server, runtime, adapterName: undefined };
+  return { server, runtime };
 }
 
 function labels(runtime: RuntimeStatus, place: typeof PLACE | undefined = PLACE): string[] {
@@ -18,7 +18,7 @@ test('every entry runs a command that package.json declares', () => {
   const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   const declared = new Set(manifest.contributes.commands.map((one: { command: string }) => one.command));
   const all = [
-    ...menuEntries(standing({ adapter: 'x' }), PLACE),
+    ...menuEntries(standing({ adapterName: 'x' }), PLACE),
     ...menuEntries(standing({}, { kind: 'missing', reason: '' }), undefined),
   ];
   for (const { label, command } of all) {
@@ -54,8 +54,8 @@ test('without a document only what is not about one', () => {
 });
 
 test('strength is offered where there is an adapter', () => {
-  assert.ok(!labels({ adapter: null }).some((label) => label.startsWith('Strength')));
-  assert.ok(labels({ adapter: 'x', strength: 0.5 }).some((label) => label.startsWith('Strength')));
+  assert.ok(!labels({ adapterName: null }).some((label) => label.startsWith('Strength')));
+  assert.ok(labels({ adapterName: 'x', strength: 0.5 }).some((label) => label.startsWith('Strength')));
 });
 
 test('without a server the way to get one', () => {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type RuntimeStatus, type ServerState, statusShown } from '../src/status.ts';
 
-function shown(runtime: RuntimeStatus, server: ServerState = { kind: 'running' }, adapterName?: string) {
-  return statusShown({ server, runtime, adapterName });
+function shown(runtime: RuntimeStatus, server: ServerState = { kind: 'running' }) {
+  return statusShown({ server, runtime });
 }
 
 const READY: RuntimeStatus = { state: 'ready', model: 'small q8', adapter: null, strength: 1 };
@@ -11,19 +11,16 @@ const READY: RuntimeStatus = { state: 'ready', model: 'small q8', adapter: null,
 test('model, adapter, strength and latency', () => {
   assert.equal(shown(READY).text, '$(sparkle) small');
   assert.equal(shown({ ...READY, latencyMs: 12 }).text, '$(sparkle) small · 12 ms');
-  const mine = { ...READY, adapter: '0123456789abcdef', latencyMs: 12 };
-  assert.equal(shown(mine).text, '$(sparkle) small + 0123456789ab · 12 ms');
-  assert.equal(
-    shown({ ...mine, strength: 0.5 }, undefined, 'night-3').text,
-    '$(sparkle) small + night-3 × 0.5 · 12 ms',
-  );
-  assert.ok(shown(mine, undefined, 'night-3').tooltip.includes('Adapter: night-3, strength 1'));
+  const mine = { ...READY, adapter: '0123456789abcdef', adapterName: 'night-3', latencyMs: 12 };
+  assert.equal(shown(mine).text, '$(sparkle) small + night-3 · 12 ms');
+  assert.equal(shown({ ...mine, strength: 0.5 }).text, '$(sparkle) small + night-3 × 0.5 · 12 ms');
+  assert.ok(shown(mine).tooltip.includes('Adapter: night-3, strength 1'));
   assert.ok(shown(READY).tooltip.includes('Adapter: none (base model)'));
 });
 
 test('a name that is too long for the bar is whole in the tooltip', () => {
   const name = 'an-adapter-with-a-name-that-goes-on-and-on';
-  const { text, tooltip } = shown({ ...READY, adapter: 'x' }, undefined, name);
+  const { text, tooltip } = shown({ ...READY, adapter: 'x', adapterName: name });
   assert.ok(!text.includes(name));
   assert.ok(text.includes('…'));
   assert.ok(tooltip.some((line) => line.includes(name)));

@@ -9,13 +9,6 @@ local function status_changed(new, old)
   if new.state ~= old.state or other_voice or new.disabled ~= old.disabled then
     require('understudy.ghost').refresh()
   end
-  if new.adapter and new.adapter ~= old.adapter then
-    require('understudy.server').execute('understudy.adapter.list', {}, function(result)
-      if result.ok then
-        require('understudy.status').name_adapters(result.adapters.data)
-      end
-    end)
-  end
 end
 
 --- Begin. Call it once; calling it again takes over other options.

@@ -7,6 +7,7 @@ M.METHOD = 'understudy/status'
 ---@field state string off, starting, loading, compiling, ready or failed
 ---@field model string
 ---@field adapter string? its id; nil for the base model
+---@field adapterName string?
 ---@field strength number
 ---@field progress number? 0 to 1 while loading or compiling
 ---@field message string
@@ -16,7 +17,6 @@ M.METHOD = 'understudy/status'
 ---@field sentence string the same for people
 ---@field latencyMs number? of the last suggestion
 
-local name_of = {} ---@type table<string, string> adapters' names, by id
 local by_client = {} ---@type table<integer, understudy.Status>
 local watchers = {} ---@type fun(new: understudy.Status, old: understudy.Status)[]
 
@@ -46,15 +46,6 @@ function M.forget(client_id)
   by_client[client_id] = nil
 end
 
---- Learn what adapters are called: the servers report their ids.
----@param listed {id: string?, name: string}[]
-function M.name_adapters(listed)
-  for _, adapter in ipairs(listed) do
-    name_of[adapter.id] = adapter.name -- one that cannot serve has vim.NIL for an id, which nobody asks for
-  end
-  vim.cmd.redrawstatus({ bang = true })
-end
-
 ---@param watcher fun(new: understudy.Status, old: understudy.Status)
 function M.watch(watcher)
   watchers = { watcher }
@@ -75,9 +66,8 @@ function M.line(status)
     return ('understudy: %s%s'):format(status.state, progress)
   end
   local words = { 'understudy:', status.model }
-  if status.adapter then
-    local name = name_of[status.adapter] or status.adapter:sub(1, 8)
-    words[#words + 1] = ('+ %s%s'):format(name, status.strength ~= 1 and (' × %.2g'):format(status.strength) or '')
+  if status.adapterName then
+    words[#words + 1] = ('+ %s%s'):format(status.adapterName, status.strength ~= 1 and (' × %.2g'):format(status.strength) or '')
   end
   if status.latencyMs then
     words[#words + 1] = ('%d ms'):format(status.latencyMs)
