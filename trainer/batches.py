@@ -23,6 +23,8 @@ class MicroBatch:
 
     token_ids: Tensor
     weights: Tensor
+    n_tokens: int
+    """Without padding."""
 
 
 def pad_together(samples: Sequence[Sample], micro_tokens: int, pad_id: int, multiple: int = 1) -> list[MicroBatch]:
@@ -52,4 +54,4 @@ def _pad(samples: Sequence[Sample], pad_id: int, multiple: int) -> MicroBatch:
     for row, sample in enumerate(samples):
         ids[row, : len(sample.token_ids)] = torch.tensor(sample.token_ids)
         weights[row, : len(sample.weights)] = torch.tensor(sample.weights)
-    return MicroBatch(ids, weights)
+    return MicroBatch(ids, weights, sum(len(sample.token_ids) for sample in samples))

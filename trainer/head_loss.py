@@ -47,3 +47,30 @@ class HeadLoss(torch.autograd.Function):
         """The gradients were made on the way forward."""
         d_hidden, d_head = ctx.saved_tensors
         return d_hidden * slopes[0], None if d_head is None else d_head * slopes[0], None, None
+
+
+class HeadDivergence(torch.autograd.Function):
+    """Sum of weight times the Kullback-Leibler divergence, in nats, of what `hidden [N, D]` predicts from what `reference [N, D]` does."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, embedding: Tensor, reference: Tensor, weights: Tensor) -> Tensor:
+        """Both through the frozen head `embedding [V, D]`, which gets no gradient, nor does `reference`."""
+        head = embedding.to(hidden.dtype)
+        d_hidden = torch.empty_like(hidden)
+        divergence = torch.zeros((), device=hidden.device)
+        n_chunk = CHUNK_TOKENS[hidden.device.type]
+        for start in range(0, len(hidden), n_chunk):
+            h, r, w = (x[start : start + n_chunk] for x in (hidden, reference, weights))
+            ours, theirs = ((x @ head.T).float().log_softmax(dim=1) for x in (h, r))
+            wanted = theirs.exp()
+            divergence += ((wanted * (theirs - ours)).sum(dim=1) * w).sum()
+            slope = ours.exp_().sub_(wanted).mul_(w[:, None]).to(hidden.dtype)
+            d_hidden[start : start + n_chunk] = slope @ head
+        ctx.save_for_backward(d_hidden)
+        return divergence
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None]:
+        """The gradient was made on the way forward."""
+        (d_hidden,) = ctx.saved_tensors
+        return d_hidden * slopes[0], None, None, None

@@ -22,15 +22,18 @@ from local_runtime.compiled.peft_folder import check_fits, read_adapter, read_lo
 from local_runtime.errors import AdapterInvalid, BadRequest, ModelInvalid, OutOfMemory
 from local_runtime.fim import Budget, FimTokenizer
 from local_runtime.model.model_folder import ModelFolder
+from trainer.batches import pad_together
 from trainer.edits import Example
+from trainer.examples.general import general_examples
 from trainer.examples.store import write_examples
+from trainer.head_loss import CHUNK_TOKENS, HeadDivergence
 from trainer.tuning import checkpoint
 from trainer.tuning import tune as tuning
-from trainer.tuning.base import Placement, load_base
+from trainer.tuning.base import Placement, add_adapter, load_base, parent_of
 from trainer.tuning.faults import TrainingFailed
 from trainer.tuning.recipe import Precision, Recipe, preset, presets
 from trainer.tuning.samples import Sampler, judged, order
-from trainer.tuning.tune import Pause, StepReport, tune
+from trainer.tuning.tune import Pause, StepReport, drift, tune
 
 CPU = Placement("cpu", torch.float32)
 SHORT = Budget(related_tokens=48, prefix_tokens=64, suffix_tokens=32, line_tokens=32)
@@ -351,3 +354,41 @@ def test_recipes_that_cannot_be() -> None:
     with pytest.raises(BadRequest, match="known are first-night"):
         preset("of somebody else")
     assert {one.name for one in presets()} >= {"first-night", "warm-night", "rebuild", "starcoder-qlora"}
+
+
+def test_an_anchor_keeps_what_the_base_says_of_other_code(
+    model: ModelFolder, examples: list[Example], tmp_path: Path
+) -> None:
+    """The same lesson, with other code beside it and without: that code is predicted much as before, and the lesson is learnt."""
+    general = general_examples(16, seed=5)
+    fim = FimTokenizer.open(model.path)
+    sampler = Sampler(fim, SMALL, model.config.context_tokens)
+    batches = pad_together([sampler.anchor(one) for one in general], 2048, fim.end_id)
+
+    def drifted(anchor: float) -> tuple[float, float]:
+        recipe = replace(SMALL, anchor=anchor)
+        run = tmp_path / str(anchor)
+        reports = train(model, [*examples, *(general if anchor else [])], run, recipe)
+        adapted = add_adapter(load_base(model, CPU), recipe, parent_of(run / "adapter", model, recipe)[1])
+        with torch.no_grad():
+            return sum(drift(adapted, one.token_ids, one.weights).item() for one in batches), reports[-1].loss
+
+    (free, free_loss), (held, held_loss) = drifted(0.0), drifted(10.0)
+    assert 0 < held < 0.5 * free
+    assert held_loss < free_loss + 0.5
+
+
+def test_the_divergence_and_its_gradient_are_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CHUNK_TOKENS, "cpu", 5)
+    torch.manual_seed(0)
+    hidden, reference = torch.randn(13, 8, requires_grad=True), torch.randn(13, 8)
+    head, weights = torch.randn(11, 8), torch.rand(13)
+    ours = HeadDivergence.apply(hidden, head, reference, weights)  # type: ignore[no-untyped-call]
+    (slope,) = torch.autograd.grad(2 * ours, hidden)
+    kl = torch.nn.functional.kl_div(
+        (hidden @ head.T).log_softmax(1), (reference @ head.T).log_softmax(1), reduction="none", log_target=True
+    )
+    theirs = (kl.sum(1) * weights).sum()
+    (expected,) = torch.autograd.grad(2 * theirs, hidden)
+    assert torch.allclose(ours, theirs, rtol=1e-5)
+    assert torch.allclose(slope, expected, atol=1e-5)

@@ -35,7 +35,7 @@ class Mix:
     max_examples: int = 480
     """At most so many in all; a night has fewer when there is less that is new."""
     replay_share: float = 0.35
-    general_share: float = 0.15
+    general_share: float = 0.25
     shapes: dict[Kind, float] = field(
         default_factory=lambda: {
             Kind.HUNK: 0.50, Kind.LINE: 0.22, Kind.BLOCK: 0.10, Kind.NODE: 0.09, Kind.RANDOM: 0.04, Kind.EMPTY: 0.05

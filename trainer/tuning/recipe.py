@@ -55,6 +55,9 @@ class Recipe:
     max_steps: int = 120
     context_weight: float = 0.1
     """Loss weight of a prompt's own text; that of a middle and its end is the example's weight."""
+    anchor: float = 3.0
+    """How much weighs that other people's code is predicted as the base does (mean KL divergence of a token, in nats; as in Li and
+    Hoiem 2018, "Learning without Forgetting"). 0: that code is learnt like the user's."""
     budgets: tuple[tuple[float, Budget], ...] = ((1.0, DEFAULT_BUDGET),)
     """How much of its surroundings an example is shown, each with its share; drawn by the example's content."""
     micro_tokens: int = 2048
@@ -71,6 +74,7 @@ class Recipe:
             f"rank {self.rank}: expected 1 to {MAX_RANK}": 1 <= self.rank <= MAX_RANK,
             f"rate {self.rate}: expected above 0": 0 < self.rate < 1,
             f"alpha {self.alpha}: expected above 0": self.alpha > 0,
+            f"anchor {self.anchor}: expected 0 or more": self.anchor >= 0,
             "targets: expected at least one, of " + ", ".join(MLP + ATTENTION): bool(self.targets)
             and set(self.targets) <= set(MLP + ATTENTION),
             "examples_per_step, epochs and max_steps: expected above 0": self.examples_per_step > 0
@@ -129,6 +133,7 @@ def presets() -> tuple[Recipe, ...]:
             epochs=1000.0,
             max_steps=2000,
             context_weight=1.0,
+            anchor=0.0,
             budgets=((1.0, Budget(related_tokens=960, prefix_tokens=704, suffix_tokens=256, line_tokens=80)),),
             micro_tokens=8192,
             precision=Precision.NF4,

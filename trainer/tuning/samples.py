@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from local_runtime.fim import Budget, FimTokenizer
 from trainer.batches import Sample
-from trainer.edits import Example
+from trainer.edits import Example, Kind
 from trainer.examples.identity import draws, example_key
 from trainer.tuning.recipe import Recipe
 
@@ -23,14 +23,24 @@ class Sampler:
 
     def sample(self, example: Example, epoch: int = 0) -> Sample:
         """One whole triple. Middle and end weigh `example.weight`, other text `context_weight`, sentinels nothing."""
+        return self._weighted(example, epoch, self.recipe.context_weight, example.weight)
+
+    def anchor(self, example: Example, epoch: int = 0) -> Sample:
+        """One whole triple, in which all text weighs 1."""
+        return self._weighted(example, epoch, 1.0, 1.0)
+
+    def is_anchor(self, example: Example) -> bool:
+        """Whether it is other people's code, of which the adapter shall say what the base says."""
+        return example.kind is Kind.GENERAL and self.recipe.anchor > 0
+
+    def _weighted(self, example: Example, epoch: int, context_weight: float, target_weight: float) -> Sample:
         budget = self._budget(example, epoch)
         ids, n_target = self.fim.training_tokens(example.hole, example.middle, example.chunks, budget)
         n_prompt = len(ids) - n_target
-        ids = ids[
-            : self.context_tokens
-        ]  # a middle too long even so loses its end, and with it the lesson where to stop
-        before = [0.0 if i in self.fim.stop_ids else self.recipe.context_weight for i in ids[:n_prompt]]
-        return Sample(ids, (*before, *[example.weight] * (len(ids) - n_prompt)))
+        # A middle too long even so loses its end, and with it the lesson where to stop.
+        ids = ids[: self.context_tokens]
+        before = [0.0 if i in self.fim.stop_ids else context_weight for i in ids[:n_prompt]]
+        return Sample(ids, (*before, *[target_weight] * (len(ids) - n_prompt)))
 
     def _budget(self, example: Example, epoch: int) -> Budget:
         shares = [share for share, _ in self.recipe.budgets]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from local_runtime.errors import OutOfMemory
 from local_runtime.fim import FimTokenizer
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import folder
-from trainer.batches import MicroBatch, Sample, pad_together
+from trainer.batches import MicroBatch, pad_together
 from trainer.edits import Example
 from trainer.examples.identity import corpus_hash
-from trainer.head_loss import HeadLoss
+from trainer.head_loss import HeadDivergence, HeadLoss
 from trainer.tuning import adapter_folder, checkpoint
 from trainer.tuning.base import (
     Placement,
@@ -114,14 +115,11 @@ def tune(
         plan = order(len(examples), recipe.n_steps(len(examples)), recipe)
         saved = time.monotonic()
         while loop.standing.step < len(plan):
-            samples = [sampler.sample(examples[index], epoch) for epoch, index in plan[loop.standing.step]]
-            yield loop.step(
-                pad_together(samples, recipe.micro_tokens, fim.end_id, _WIDTHS),
-                samples,
-                len(plan),
-                pause,
-                memory_cap_bytes,
-            )
+            drawn = [(examples[index], epoch) for epoch, index in plan[loop.standing.step]]
+            lesson = [sampler.sample(*one) for one in drawn if not sampler.is_anchor(one[0])]
+            anchor = [sampler.anchor(*one) for one in drawn if sampler.is_anchor(one[0])]
+            together = partial(pad_together, micro_tokens=recipe.micro_tokens, pad_id=fim.end_id, multiple=_WIDTHS)
+            yield loop.step(together(lesson), together(anchor), len(plan), pause, memory_cap_bytes)
             if time.monotonic() - saved >= SAVE_EVERY_SECONDS and loop.standing.step < len(plan):
                 checkpoint.save(run, loop.weights, loop.optimizer, loop.standing)
                 saved = time.monotonic()
@@ -163,16 +161,28 @@ class _Loop:
             self.standing = checkpoint.load(run, self.weights, self.optimizer)
 
     def step(
-        self, batches: list[MicroBatch], samples: list[Sample], n_steps: int, pause: Pause | None, cap_bytes: int | None
+        self,
+        lesson: list[MicroBatch],
+        anchor: list[MicroBatch],
+        n_steps: int,
+        pause: Pause | None,
+        cap_bytes: int | None,
     ) -> StepReport:
+        """One optimiser step: towards the lesson's text, and not away from what the base says of the anchor's."""
         began = time.monotonic()
-        total = sum(float(batch.weights[:, 1:].sum()) for batch in batches)
-        nats, paused = 0.0, 0.0
-        for batch in batches:
+        lesson_weight, anchor_weight = _total_weight(lesson), _total_weight(anchor)
+        nats, paused, n_tokens = 0.0, 0.0, 0
+        for batch, divisor, loss_of in (
+            *((batch, lesson_weight, weighted_nats) for batch in lesson),
+            *((batch, anchor_weight / self.recipe.anchor, drift) for batch in anchor),
+        ):
             paused += self._make_way(pause)
-            loss = self._loss(batch)
-            torch.autograd.backward(loss / total)
-            nats += loss.item()
+            device = self.placement.device
+            with autocast(self.placement):
+                loss = loss_of(self.adapted, batch.token_ids.to(device), batch.weights.to(device))
+            torch.autograd.backward(loss / divisor)
+            nats += loss.item() if loss_of is weighted_nats else 0.0
+            n_tokens += batch.n_tokens
             resident = _check_memory(cap_bytes)
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.recipe.clip_norm)
         if not (math.isfinite(nats) and math.isfinite(norm.item())):
@@ -186,7 +196,6 @@ class _Loop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         seconds = time.monotonic() - began - paused
-        n_tokens = sum(len(sample.token_ids) for sample in samples)
         self.standing = replace(
             self.standing,
             step=self.standing.step + 1,
@@ -194,13 +203,7 @@ class _Loop:
             seconds=self.standing.seconds + seconds,
             peak_bytes=max(self.standing.peak_bytes, resident),
         )
-        return StepReport(self.standing.step, n_steps, nats / total, n_tokens, seconds, rate, resident)
-
-    def _loss(self, batch: MicroBatch) -> Tensor:
-        """Sum of weight times nats; logits are made where something is asked, and nowhere else."""
-        device = self.placement.device
-        with autocast(self.placement):
-            return weighted_nats(self.adapted, batch.token_ids.to(device), batch.weights.to(device))
+        return StepReport(self.standing.step, n_steps, nats / (lesson_weight or 1.0), n_tokens, seconds, rate, resident)
 
     def _make_way(self, pause: Pause | None) -> float:
         """Wait while the user needs the machine; seconds waited."""
@@ -220,6 +223,24 @@ def weighted_nats(adapted: nn.Module, token_ids: Tensor, weights: Tensor) -> Ten
     targets = token_ids[:, 1:].flatten().index_select(0, at)
     loss: Tensor = HeadLoss.apply(hidden, head_weight(adapted), targets, wanted.index_select(0, at))  # type: ignore[no-untyped-call]
     return loss
+
+
+def drift(adapted: Any, token_ids: Tensor, weights: Tensor) -> Tensor:
+    """Sum of weight times how far the prediction of each id `[B, T]` is from the base's own (KL of the base to it, in nats)."""
+    wanted = weights[:, 1:].flatten()
+    at = wanted.nonzero()[:, 0]
+
+    def hidden() -> Tensor:
+        return hidden_states(adapted, token_ids[:, :-1]).flatten(0, 1).index_select(0, at)
+
+    with torch.no_grad(), adapted.disable_adapter():
+        base = hidden()
+    divergence: Tensor = HeadDivergence.apply(hidden(), head_weight(adapted), base, wanted.index_select(0, at))  # type: ignore[no-untyped-call]
+    return divergence
+
+
+def _total_weight(batches: Sequence[MicroBatch]) -> float:
+    return sum(float(batch.weights[:, 1:].sum()) for batch in batches)
 
 
 def autocast(placement: Placement) -> torch.autocast:
