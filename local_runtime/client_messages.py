@@ -20,6 +20,7 @@ from local_runtime.errors import (
     EngineDied,
     NotReady,
     OutOfMemory,
+    RemoteFailed,
     RuntimeFault,
 )
 from local_runtime.hole import Chunk, Hole
@@ -30,6 +31,7 @@ _FAULTS: dict[str, type[RuntimeFault]] = {
     "out_of_memory": OutOfMemory,
     "engine_died": EngineDied,
     "internal_error": EngineDied,
+    "remote_failed": RemoteFailed,
     "runtime_fault": RuntimeFault,
 }
 

@@ -10,6 +10,7 @@ RuntimeFault
 ├── BadRequest        the request cannot be served as written
 ├── NotReady          the model is still being loaded or compiled, or could not be
 ├── EngineDied        the engine or the daemon went away in the middle
+├── RemoteFailed      the server that the settings name does not answer, or not as agreed
 └── DaemonUnreachable nobody answers on the socket
 
 A message is for the user: what is wrong, in which file, what was expected and found; `remedy` is the command that mends
@@ -65,6 +66,10 @@ class NotReady(RuntimeFault):
 
 class EngineDied(RuntimeFault):
     """The engine or the daemon went away in the middle of an answer."""
+
+
+class RemoteFailed(RuntimeFault):
+    """The completion server that the settings name does not answer, or not as agreed."""
 
 
 class DaemonUnreachable(RuntimeFault):

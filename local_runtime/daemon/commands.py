@@ -19,6 +19,7 @@ from local_runtime.daemon import lifecycle, lock
 from local_runtime.daemon.sockets import crash_path, lock_path, log_path, socket_path, token_path
 from local_runtime.daemon.wire import Health
 from local_runtime.errors import DaemonUnreachable, NotReady
+from local_runtime.places import places
 
 LOAD_SECONDS = 900.0
 EXAMPLES = """\b
@@ -48,7 +49,7 @@ def runtime() -> None:
 @click.option(
     "--idle-minutes", type=click.FloatRange(0, min_open=True), help="End after this long without a request (30)."
 )
-@click.option("--engine", callback=_absolute, help="`compiled` (default), or `echo[:FILE]` for tests.")
+@click.option("--engine", callback=_absolute, help="`compiled` (default), `remote`, or `echo[:FILE]` for tests.")
 @click.option("--foreground", is_flag=True, help="Stay in this terminal; Ctrl-C ends it.")
 @click.option("--no-wait", is_flag=True, help="Return before the model is loaded.")
 def start(*, foreground: bool, no_wait: bool, **given: str | int | float | None) -> None:
@@ -145,6 +146,8 @@ def _loaded(client: Client, health: Health) -> Health:
 def _print_status(health: Health) -> None:
     table = Table.grid(padding=(0, 2))
     rows = {"state": health.status + (f": {health.message}" if health.message else "")}
+    if health.remote:
+        rows["remote"] = f"prompts are sent to {health.remote}, as {places().config_file} says"
     if health.model:
         model = health.model
         rows["model"] = f"{model.id} ({model.quantization} on {model.device}, context {model.context_tokens})"

@@ -121,6 +121,7 @@ async def health(request: Request) -> Response:
     answer.idle_seconds = service.activity.person_idle_seconds
     answer.uptime_seconds = service.activity.uptime_seconds
     answer.port = request.app.state.port
+    answer.remote = service.remote
     return reply(answer)
 
 

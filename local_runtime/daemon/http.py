@@ -13,7 +13,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from local_runtime.daemon.wire import MAX_BODY_BYTES, ErrorBody, ErrorReply
-from local_runtime.errors import AdapterInvalid, BadRequest, EngineDied, NotReady, OutOfMemory, RuntimeFault
+from local_runtime.errors import (
+    AdapterInvalid,
+    BadRequest,
+    EngineDied,
+    NotReady,
+    OutOfMemory,
+    RemoteFailed,
+    RuntimeFault,
+)
 
 T = TypeVar("T")
 
@@ -29,6 +37,7 @@ _STATUS: dict[type[RuntimeFault], tuple[int, str]] = {
     NotReady: (503, "not_ready"),
     OutOfMemory: (503, "out_of_memory"),
     EngineDied: (500, "engine_died"),
+    RemoteFailed: (502, "remote_failed"),
 }
 
 

@@ -17,7 +17,14 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     model: str | None = None
     """Name of an imported model; absent: the one imported last, or the bundled one."""
     engine: str = "compiled"
-    """`compiled`, or `echo` with an optional script: `echo:answers.json` (for tests)."""
+    """`compiled`, `remote` (at `address`), or `echo` with an optional script: `echo:answers.json` (for tests)."""
+    address: str | None = None
+    """Of the `remote` engine: a server that speaks OpenAI's `/v1/completions`, as `https://HOST[:PORT]`. Your code is sent there."""
+    tokenizer: str | None = None
+    """Of the remote model: a folder with its `tokenizer.json`, or an imported model of the same vocabulary. Absent: the server
+    fills in the middle by itself (`suffix`)."""
+    plain_http: bool = False
+    """Whether `address` may be `http://` on another machine than this one."""
     port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     """Also listen on this port of 127.0.0.1, with a token; 0 lets the system choose. Absent: Unix socket only."""
     idle_minutes: Annotated[float, Meta(gt=0)] = 30.0

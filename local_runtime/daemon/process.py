@@ -28,7 +28,7 @@ from local_runtime.daemon.readiness import Phase, Readiness, Standing
 from local_runtime.daemon.scheduler import Scheduler
 from local_runtime.daemon.server import Listeners
 from local_runtime.daemon.service import Service
-from local_runtime.daemon.serving import open_engine
+from local_runtime.daemon.serving import open_engine, remote_host
 from local_runtime.daemon.sockets import (
     bind_loopback,
     bind_unix,
@@ -86,6 +86,7 @@ async def _serve(options: RuntimeOptions, listening: Callable[[], None]) -> None
 
     scheduler = Scheduler(opened, readiness)
     service = Service(readiness, scheduler, shelf, Metrics(), activity)
+    service.remote = remote_host(options)
     listeners = Listeners()
     path = socket_path()
     loopback = bind_loopback(options.port) if options.port is not None else None

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from local_runtime.daemon.activity import Activity
@@ -62,6 +62,8 @@ class Service:
         self.metrics = metrics
         self.activity = activity
         self.prompting: Prompting | None = None
+        self.remote: str | None = None
+        """The host that prompts are sent to, if the engine is elsewhere."""
         # Tokenizing any text and hashing adapters take milliseconds that would stall everyone's streams on the event loop.
         self._workers = ThreadPoolExecutor(2, "prompts")
 
@@ -94,6 +96,8 @@ class Service:
             choice, prompt = self._prepare(request, prompting, budget_tokens)
         else:
             choice, prompt = await self.away(lambda: self._prepare(request, prompting, budget_tokens))
+        if request.stop_token_ids:
+            prompt = replace(prompt, stop_ids=prompt.stop_ids.union(request.stop_token_ids))
         sampling = Sampling(
             n_tokens, request.temperature, request.top_p, request.seed, _stops(request.stop), request.speculate
         )

@@ -17,6 +17,9 @@ from local_runtime.echo_engine import EchoEngine, Script
 from local_runtime.engine import Engine
 from local_runtime.errors import BadRequest, EngineDied, ModelMissing
 from local_runtime.model import registry
+from local_runtime.places import places
+from local_runtime.remote.address import RemoteAddress, parse_address, read_token
+from local_runtime.remote.wording import SuffixPrompting
 
 Report = Callable[[Standing], None]
 
@@ -60,9 +63,17 @@ def open_engine(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompt
         return _echo(argument, report)
     if kind == "compiled" and not argument:
         return _compiled(options.model, report)
+    if kind == "remote" and not argument:
+        return _remote(options, report)
     raise BadRequest(
-        f"engine {options.engine!r} is unknown: expected compiled, echo or echo:FILE", "understudy runtime start --help"
+        f"engine {options.engine!r} is unknown: expected compiled, remote, echo or echo:FILE",
+        "understudy runtime start --help",
     )
+
+
+def remote_host(options: RuntimeOptions) -> str | None:
+    """The host that prompts would be sent to; None for an engine on this machine. Raises BadRequest."""
+    return _address(options).host if options.engine == "remote" else None
 
 
 def default_model() -> str:
@@ -104,6 +115,25 @@ def _echo(argument: str, report: Report) -> tuple[Engine, Prompting]:
     )
     engine.requests = deque(maxlen=64)  # type: ignore[assignment]  # it remembers all, which a daemon cannot afford
     return engine, FimPrompting(folder, ECHO_VOCAB_SIZE) if folder else BytePrompting()
+
+
+def _address(options: RuntimeOptions) -> RemoteAddress:
+    if options.address is None:
+        raise BadRequest(
+            "the remote engine needs an address",
+            f'address = "https://HOST:PORT" below [runtime] in {places().config_file}',
+        )
+    return parse_address(options.address, read_token(), plain_http=options.plain_http)
+
+
+def _remote(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompting]:
+    from local_runtime.remote.opening import open_remote  # noqa: PLC0415 - who serves by themselves needs no TLS
+
+    address = _address(options)
+    report(Standing(Phase.LOADING, f"asking {address.host} what it serves"))
+    engine = open_remote(address, options.model, options.tokenizer)
+    folder = engine.model.folder
+    return engine, SuffixPrompting() if folder is None else FimPrompting(folder, engine.model.vocab_size)
 
 
 def _compiled(name: str | None, report: Report) -> tuple[Engine, Prompting]:

@@ -67,6 +67,8 @@ class CompletionRequest(Place, kw_only=True):
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] | None = None
     stop: StopText | Annotated[list[StopText], Meta(max_length=64)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Meta(max_length=256)] | None = None
+    """Ids that end the completion, beside the model's own; what a client needs that gives its prompt as ids."""
     logprobs: bool | Annotated[int, Meta(ge=0, le=20)] | None = None
     """Anything but null and false adds the log-probability of each token chosen; there are no alternatives."""
     n: Annotated[int, Meta(ge=1, le=8)] = 1
@@ -245,6 +247,8 @@ class Health(Struct):
     uptime_seconds: float = 0.0
     port: int | None = None
     """Loopback port, when one was asked for."""
+    remote: str | None = None
+    """The host that prompts are sent to, with an engine that is not on this machine."""
 
 
 class StopRequest(Struct):

@@ -9,9 +9,9 @@ from local_runtime.compiled.mixing import mix_adapters
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice, Remembered, memory_file
 from local_runtime.daemon.options import read_options
-from local_runtime.daemon.serving import default_model
+from local_runtime.daemon.serving import default_model, remote_host
 from local_runtime.daemon.wire import BASE, AdapterCard, Health, Selection
-from local_runtime.errors import AdapterInvalid, DaemonUnreachable, EngineDied, NotReady
+from local_runtime.errors import AdapterInvalid, BadRequest, DaemonUnreachable, EngineDied, NotReady
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
@@ -83,13 +83,21 @@ class Serving:
 
 
 def served_model() -> ModelFolder:
-    """The model that the daemon serves, or would if it ran. Raises ModelMissing or ModelInvalid."""
+    """The model that the daemon serves, or would if it ran. Raises ModelMissing, ModelInvalid; BadRequest if it is elsewhere."""
     with Client("adapters", start=False) as client:
         try:
-            card = client.health().model
+            health: Health | None = client.health()
         except (DaemonUnreachable, EngineDied):
-            card = None
-    return ModelFolder.open(registry.find(card.id if card else read_options().model or default_model()))
+            health = None
+    options = read_options()
+    remote = remote_host(options) if health is None else health.remote
+    if remote is not None:
+        raise BadRequest(
+            f"the model runs on {remote}: learning and adapters need a model on this machine",
+            f'engine = "compiled" in {places().config_file}, then: understudy runtime stop',
+        )
+    card = health.model if health else None
+    return ModelFolder.open(registry.find(card.id if card else options.model or default_model()))
 
 
 def _shelf() -> AdapterShelf:
