@@ -52,6 +52,8 @@ class RuntimeState:
     """0 to 1 while loading or compiling, if it can be told."""
     message: str = ""
     remedy: str | None = None
+    remote: str | None = None
+    """The host that prompts are sent to, if the model is not on this machine."""
 
 
 class Runtime:
@@ -193,6 +195,7 @@ class Runtime:
                 health.progress,
                 health.message,
                 health.remedy,
+                health.remote,
             )
         )
 

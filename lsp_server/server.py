@@ -96,6 +96,7 @@ class Server(LanguageServer):
             progress=state.progress,
             message=state.message,
             remedy=state.remedy,
+            remote=state.remote,
         )
 
     def _answered(self, answer: Answer) -> None:

@@ -13,6 +13,8 @@ export interface RuntimeStatus {
   readonly message?: string;
   /** A command that mends what `message` tells. */
   readonly remedy?: string | null;
+  /** The host that code is sent to, if the model is not on this machine. */
+  readonly remote?: string | null;
   readonly latencyMs?: number;
   /** Why the last request had no answer. */
   readonly skip?: string | null;
@@ -100,10 +102,12 @@ function ready({ runtime }: Standing): Shown {
   const strength = runtime.strength ?? 1;
   const voice = adapter ? `${short(model)} + ${short(adapter)}${strength === 1 ? '' : ` × ${strength}`}` : short(model);
   const latency = runtime.latencyMs === undefined ? '' : ` · ${runtime.latencyMs} ms`;
+  const where = runtime.remote ? ` · remote: ${runtime.remote}` : '';
   return {
-    text: `$(sparkle) ${voice}${latency}`,
+    text: `${where ? '$(cloud)' : '$(sparkle)'} ${voice}${where}${latency}`,
     tooltip: [
       `Model: ${runtime.model}`,
+      ...(runtime.remote ? [`Your code is sent to ${runtime.remote}, as the settings say.`] : []),
       adapter ? `Adapter: ${adapter}, strength ${strength}` : 'Adapter: none (base model)',
       ...(runtime.latencyMs === undefined ? [] : [`Last suggestion after ${runtime.latencyMs} ms`]),
       ...(runtime.skip && runtime.sentence ? [`Last request: ${runtime.sentence}`] : []),

@@ -18,6 +18,13 @@ test('model, adapter, strength and latency', () => {
   assert.ok(shown(READY).tooltip.includes('Adapter: none (base model)'));
 });
 
+test('a model that is elsewhere is always said to be', () => {
+  const { text, tooltip } = shown({ ...READY, remote: 'team.example', latencyMs: 12 });
+  assert.equal(text, '$(cloud) small · remote: team.example · 12 ms');
+  assert.ok(tooltip.includes('Your code is sent to team.example, as the settings say.'));
+  assert.ok(!shown({ ...READY, remote: null }).text.includes('remote'));
+});
+
 test('a name that is too long for the bar is whole in the tooltip', () => {
   const name = 'an-adapter-with-a-name-that-goes-on-and-on';
   const { text, tooltip } = shown({ ...READY, adapter: 'x', adapterName: name });

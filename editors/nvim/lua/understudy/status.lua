@@ -15,6 +15,7 @@ M.METHOD = 'understudy/status'
 ---@field disabled boolean switched off everywhere
 ---@field skip string? why there was nothing the last time; nil if there was something
 ---@field sentence string the same for people
+---@field remote string? the host that code is sent to; nil with a model on this machine
 ---@field latencyMs number? of the last suggestion
 
 local by_client = {} ---@type table<integer, understudy.Status>
@@ -68,6 +69,9 @@ function M.line(status)
   local words = { 'understudy:', status.model }
   if status.adapterName then
     words[#words + 1] = ('+ %s%s'):format(status.adapterName, status.strength ~= 1 and (' × %.2g'):format(status.strength) or '')
+  end
+  if status.remote then
+    words[#words + 1] = 'remote: ' .. status.remote
   end
   if status.latencyMs then
     words[#words + 1] = ('%d ms'):format(status.latencyMs)
