@@ -92,6 +92,21 @@ def default_model() -> str:
     return newest
 
 
+def model_here(options: RuntimeOptions) -> str:
+    """Name of the model that would be served on this machine. Raises ModelMissing; BadRequest if the engine is elsewhere."""
+    refuse_elsewhere(remote_host(options))
+    return options.model or default_model()
+
+
+def refuse_elsewhere(remote: str | None) -> None:
+    """Raise BadRequest if the model runs on the host `remote`: what learns needs its weights."""
+    if remote is not None:
+        raise BadRequest(
+            f"the model runs on {remote}: learning and adapters need a model on this machine",
+            f'engine = "compiled" in {places().config_file}, then: understudy runtime stop',
+        )
+
+
 def has_bundled_model() -> bool:
     """Whether this installation holds the bundled model's weights."""
     return (bundled.FOLDER / "config.json").exists()

@@ -9,9 +9,9 @@ from local_runtime.compiled.mixing import mix_adapters
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice, Remembered, memory_file
 from local_runtime.daemon.options import read_options
-from local_runtime.daemon.serving import default_model, remote_host
+from local_runtime.daemon.serving import model_here, refuse_elsewhere
 from local_runtime.daemon.wire import BASE, AdapterCard, Health, Selection
-from local_runtime.errors import AdapterInvalid, BadRequest, DaemonUnreachable, EngineDied, NotReady
+from local_runtime.errors import AdapterInvalid, DaemonUnreachable, EngineDied, NotReady
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
@@ -89,15 +89,10 @@ def served_model() -> ModelFolder:
             health: Health | None = client.health()
         except (DaemonUnreachable, EngineDied):
             health = None
-    options = read_options()
-    remote = remote_host(options) if health is None else health.remote
-    if remote is not None:
-        raise BadRequest(
-            f"the model runs on {remote}: learning and adapters need a model on this machine",
-            f'engine = "compiled" in {places().config_file}, then: understudy runtime stop',
-        )
-    card = health.model if health else None
-    return ModelFolder.open(registry.find(card.id if card else options.model or default_model()))
+    if health is not None:
+        refuse_elsewhere(health.remote)
+    served = health.model.id if health is not None and health.model else model_here(read_options())
+    return ModelFolder.open(registry.find(served))
 
 
 def _shelf() -> AdapterShelf:

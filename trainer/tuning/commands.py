@@ -80,7 +80,7 @@ def _chosen(model_name: str | None, preset_name: str, steps: int | None) -> tupl
     from dataclasses import replace  # noqa: PLC0415
 
     from local_runtime.daemon.options import read_options  # noqa: PLC0415
-    from local_runtime.daemon.serving import default_model  # noqa: PLC0415
+    from local_runtime.daemon.serving import model_here  # noqa: PLC0415
     from local_runtime.model import registry  # noqa: PLC0415
     from local_runtime.model.model_folder import ModelFolder  # noqa: PLC0415
     from trainer.tuning.recipe import preset  # noqa: PLC0415
@@ -88,7 +88,7 @@ def _chosen(model_name: str | None, preset_name: str, steps: int | None) -> tupl
     recipe = preset(preset_name)
     if steps is not None:
         recipe = replace(recipe, max_steps=steps)
-    name = model_name or read_options().model or default_model()
+    name = model_name or model_here(read_options())
     return ModelFolder.open(registry.find(name)), recipe
 
 
