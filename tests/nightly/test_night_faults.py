@@ -15,10 +15,10 @@ from local_runtime.places import folder, places
 from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions
 from trainer.collect.journal import Journal, default_path
+from trainer.disk import DiskFull
 from trainer.nightly import night as nights
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
-from trainer.nightly.pausing import DiskFull
 from trainer.nightly.runs import Record, Runs
 from trainer.nightly.stages import Reason, Stage
 from trainer.nightly.turn import TrainerBusy, turn

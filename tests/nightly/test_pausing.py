@@ -71,18 +71,27 @@ def test_closing_the_words_ends_a_child_that_stands_still(tmp_path: Path) -> Non
     assert not psutil.pid_exists(pid)
 
 
-def test_memory_of_an_accelerator_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def placed(holds_memory: bool) -> str:
+    """A child that counts, and says first whether it keeps memory from its user."""
+    word = '{"type": "placed", "device": "any", "holds_memory": ' + str(holds_memory).lower() + "}"
+    return COUNTING.replace("for step", f"print({word!r}, file=pipe)\n    for step").replace("N", "30")
+
+
+@pytest.mark.parametrize(("holds_memory", "n_lives"), [(True, 2), (False, 1)])
+def test_memory_of_an_accelerator_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds_memory: bool, n_lives: int
+) -> None:
     """The child is ended after a while, and begins again when the user is away: it resumes by itself."""
     monkeypatch.setattr(pausing, "GIVE_BACK_SECONDS", 0.1)
     reasons = iter(["you are typing"] * 4)
-    process = child(tmp_path, COUNTING.replace("N", "30"), lambda: next(reasons, None), gives_memory_back=True)
+    process = child(tmp_path, placed(holds_memory), lambda: next(reasons, None))
     pids = set()
     for word in process.words():
         pids.add(process.pid)
         last = word
     assert isinstance(last, Step)
     assert last.step == 30
-    assert len(pids - {None}) == 2
+    assert len(pids - {None}) == n_lives
 
 
 def test_a_childs_fault_becomes_ours(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ It lowers its own priority, reports in JSON lines on the descriptor FD, and ends
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 import threading
@@ -25,15 +24,17 @@ from local_runtime.model.model_folder import ModelFolder
 from local_runtime.outcomes import Outcome, OutcomeLog, database
 from local_runtime.places import places
 from trainer.collect.journal import Journal
+from trainer.disk import DiskFull, disk_fault
 from trainer.examples.dataset import NIGHTLY, REBUILD, Mix, held_out_examples, mixture
 from trainer.examples.store import read_examples, write_examples
 from trainer.nightly.corpus import corpus, read_learnt, write_learnt
-from trainer.nightly.pausing import Done, Fault, Step, Word
+from trainer.nightly.pausing import Done, Fault, Placed, Step, Word
 from trainer.nightly.runs import Record, read_record
 from trainer.nightly.stages import Reason, Stage
 from trainer.tuning.recipe import preset
 
 TRAIN, POOL, TUNING = "train.jsonl", "pool.jsonl", "tuning"
+PLACEMENT = "placement.json"
 ADAPTER = f"{TUNING}/adapter"
 LOWEST_PRIORITY = 19
 
@@ -54,13 +55,18 @@ def main() -> None:
                 raise NotReady(f"{run} holds no run", "understudy learn now")
             {Stage.COLLECT: make_examples, Stage.TUNE: tune_examples}[stage](run, record, say)
             say(Done())
-        except RuntimeFault as fault:
-            full = "the disk is full" in fault.message
-            say(Fault(fault.message, fault.remedy, out_of_memory=isinstance(fault, OutOfMemory), disk_full=full))
         except MemoryError:
             say(Fault("there is not enough memory to train", "understudy train --estimate", out_of_memory=True))
-        except OSError as problem:
-            say(_disk_fault(problem))
+        except (RuntimeFault, OSError) as problem:
+            fault = disk_fault(problem) if isinstance(problem, OSError) else problem
+            say(
+                Fault(
+                    fault.message,
+                    fault.remedy,
+                    out_of_memory=isinstance(fault, OutOfMemory),
+                    disk_full=isinstance(fault, DiskFull),
+                )
+            )
 
 
 def make_examples(run: Path, record: Record, say: Callable[[Word], None]) -> None:
@@ -81,7 +87,10 @@ def make_examples(run: Path, record: Record, say: Callable[[Word], None]) -> Non
 
 def tune_examples(run: Path, record: Record, say: Callable[[Word], None]) -> None:
     """Train on the run's examples; each step goes to the parent, and to `steps.jsonl` for the report."""
-    from trainer.tuning.tune import tune  # noqa: PLC0415 - torch takes seconds
+    import torch  # noqa: PLC0415 - it takes seconds
+
+    from trainer.tuning.placement import holds_memory, place_once  # noqa: PLC0415
+    from trainer.tuning.tune import tune  # noqa: PLC0415
 
     model = ModelFolder.open(registry.find(record.model))
     warm_start = places().adapters / record.parent if record.parent else None
@@ -89,11 +98,18 @@ def tune_examples(run: Path, record: Record, say: Callable[[Word], None]) -> Non
     recipe = preset(record.preset)
     if record.max_steps:
         recipe = replace(recipe, max_steps=min(recipe.max_steps, record.max_steps))
-    for report in tune(model, read_examples(run / TRAIN), recipe, run / TUNING, warm_start):
-        word = Step(report.step, report.n_steps, report.loss, report.seconds, report.rate)
-        with steps.open("ab") as file:
-            file.write(msgspec.json.encode(word) + b"\n")
-        say(word)
+    placement = place_once(run / PLACEMENT, model, recipe)
+    say(Placed(placement.device, holds_memory(placement)))
+    try:
+        for report in tune(model, read_examples(run / TRAIN), recipe, run / TUNING, warm_start, placement=placement):
+            word = Step(report.step, report.n_steps, report.loss, report.seconds, report.rate)
+            with steps.open("ab") as file:
+                file.write(msgspec.json.encode(word) + b"\n")
+            say(word)
+    except torch.OutOfMemoryError:
+        raise OutOfMemory(
+            f"the memory of {placement.device} was not enough to train", "understudy train --estimate"
+        ) from None
 
 
 def _mix(reason: Reason) -> Mix:
@@ -130,12 +146,6 @@ def _make_way() -> None:
     if sys.platform.startswith("linux"):
         with contextlib.suppress(psutil.Error, OSError):
             psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
-
-
-def _disk_fault(problem: OSError) -> Fault:
-    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Fault("the disk is full; the run waits until there is room", f"df -h {places().data}", disk_full=True)
-    return Fault(f"{problem.filename or places().data}: {problem.strerror or problem}")
 
 
 if __name__ == "__main__":

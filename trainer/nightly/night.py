@@ -6,7 +6,6 @@ Examples are made and trained on in a child process (`learning_process`); here n
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -24,6 +23,7 @@ from local_runtime.target import usable_cores
 from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions
 from trainer.collect.journal import Journal
+from trainer.disk import DiskFull, disk_fault
 from trainer.examples.store import read_examples
 from trainer.gate import gate
 from trainer.gate.judge import DaemonJudge, Judge
@@ -35,7 +35,7 @@ from trainer.nightly.corpus import Learnt, read_learnt
 from trainer.nightly.events import Event
 from trainer.nightly.learning_process import ADAPTER, POOL, TRAIN
 from trainer.nightly.options import LearnOptions, read_options
-from trainer.nightly.pausing import DiskFull, ProcessDied, Standstill, Step, TrainingProcess, python
+from trainer.nightly.pausing import ProcessDied, Standstill, Step, TrainingProcess, python
 from trainer.nightly.review import review
 from trainer.nightly.runs import Record, Run, Runs
 from trainer.nightly.stages import Reason, Stage
@@ -108,7 +108,7 @@ class Night:
                 self._count_fault(run, fault)
                 raise
             except OSError as problem:
-                full = _disk_fault(problem)
+                full = disk_fault(problem)
                 self._count_fault(run, full)
                 raise full from problem
             except TurnWanted:
@@ -326,9 +326,3 @@ def _check_installed() -> None:
     missing = [name for name in ("torch", "peft") if find_spec(name) is None]
     if missing:
         raise BadRequest(f"training needs {' and '.join(missing)}", "pip install 'understudy[train]'")
-
-
-def _disk_fault(problem: OSError) -> RuntimeFault:
-    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("the disk is full; the run waits until there is room", f"df -h {places().data}")
-    return RuntimeFault(f"{problem.filename or places().data}: {problem.strerror or problem}")

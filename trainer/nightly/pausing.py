@@ -22,6 +22,7 @@ import msgspec
 import psutil
 
 from local_runtime.errors import OutOfMemory, RuntimeFault
+from trainer.disk import DiskFull
 
 POLL_SECONDS = 0.5
 GIVE_BACK_SECONDS = 10.0
@@ -41,6 +42,14 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
     """Learning rate."""
 
 
+class Placed(msgspec.Struct, frozen=True, tag="placed"):
+    """Where the child trains."""
+
+    device: str
+    holds_memory: bool
+    """Whether it keeps memory from the user while it stands still: then it is ended instead."""
+
+
 class Done(msgspec.Struct, frozen=True, tag="done"):
     """The adapter is complete."""
 
@@ -54,15 +63,11 @@ class Fault(msgspec.Struct, frozen=True, tag="fault"):
     disk_full: bool = False
 
 
-Word = Step | Done | Fault
+Word = Placed | Step | Done | Fault
 
 
 class ProcessDied(RuntimeFault):
     """The training process ended without a word; its run can be gone on with."""
-
-
-class DiskFull(RuntimeFault):
-    """There is no room for a checkpoint; the run can be gone on with when there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,6 @@ class TrainingProcess:
         threads: int,
         must_stand: Callable[[], str | None],
         memory_cap_bytes: int,
-        gives_memory_back: bool = False,
     ) -> None:
         """`command` gets the number of the pipe's descriptor as its last argument."""
         self._command = list(command)
@@ -101,7 +105,7 @@ class TrainingProcess:
         self._threads = threads
         self._must_stand = must_stand
         self._memory_cap_bytes = memory_cap_bytes
-        self._gives_memory_back = gives_memory_back
+        self._holds_memory = False
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped_at: float | None = None
         self.costs = Costs()
@@ -150,11 +154,14 @@ class TrainingProcess:
                     if selector.select(POLL_SECONDS):
                         chunk = os.read(read_fd, 1 << 16)
                         *lines, unread = (unread + chunk).split(b"\n")
-                        for word in map(_understood, lines):
+                        for word in map(understood, lines):
                             if isinstance(word, Done):
                                 self._let_go()
                                 return True
-                            yield word
+                            if isinstance(word, Placed):
+                                self._holds_memory = word.holds_memory
+                            else:
+                                yield word
                         if not chunk:
                             raise ProcessDied(self._last_words(), f"see {self._log}")
                     if time.monotonic() - looked_at < POLL_SECONDS:
@@ -192,7 +199,7 @@ class TrainingProcess:
                 os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def _stood_too_long(self) -> bool:
-        if self._stopped_at is None or not self._gives_memory_back:
+        if self._stopped_at is None or not self._holds_memory:
             return False
         return time.monotonic() - self._stopped_at > GIVE_BACK_SECONDS
 
@@ -259,12 +266,12 @@ class TrainingProcess:
         return f"the training process ended without a result: {lines[-1] if lines else f'exit status {status}'}"
 
 
-def _understood(line: bytes) -> Step | Done:
+def understood(line: bytes) -> Placed | Step | Done:
     """One line of the child's. Raises the fault that it tells of."""
     word: Word = msgspec.json.decode(line, type=Word)
     if isinstance(word, Fault):
-        kind = OutOfMemory if word.out_of_memory else DiskFull if word.disk_full else RuntimeFault
-        raise kind(word.message, word.remedy)
+        kind = OutOfMemory if word.out_of_memory else RuntimeFault
+        raise DiskFull() if word.disk_full else kind(word.message, word.remedy)
     return word
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import nn
 
 from local_runtime.compiled.peft_folder import CONFIG, MANIFEST, WEIGHTS
 from local_runtime.model.model_folder import ModelFolder
+from trainer.disk import disk_fault
+from trainer.durable_file import sync
 from trainer.tuning.base import lora_config
-from trainer.tuning.checkpoint import disk_fault
+from trainer.tuning.checkpoint import UNWRITTEN
 from trainer.tuning.recipe import Recipe
 
 NAME = "adapter"
@@ -38,7 +38,7 @@ def manifest(model: ModelFolder, recipe: Recipe, corpus_hash: str, parent: str |
 
 
 def write(run: Path, weights: dict[str, nn.Parameter], recipe: Recipe, said: dict[str, Any]) -> Path:
-    """Write `run/adapter` atomically and return it. Raises TrainingFailed when the disk is full."""
+    """Write `run/adapter` atomically and return it. Raises DiskFull, RuntimeFault."""
     folder, part = run / NAME, run / (NAME + ".part")
     config = lora_config(recipe).to_dict()
     config |= {"target_modules": sorted(recipe.targets), "inference_mode": True, "peft_type": "LORA"}
@@ -48,19 +48,18 @@ def write(run: Path, weights: dict[str, nn.Parameter], recipe: Recipe, said: dic
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
-        save_file(tensors, part / WEIGHTS, {"format": "pt"})
+        (part / WEIGHTS).write_bytes(serialized(tensors, {"format": "pt"}))
         (part / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True, default=str) + "\n")
         (part / MANIFEST).write_text(json.dumps(said, indent=1, sort_keys=True) + "\n")
         for name in (WEIGHTS, CONFIG, MANIFEST):
             (part / name).chmod(0o600)
-            with (part / name).open("rb") as file:
-                os.fsync(file.fileno())
+            sync(part / name)
         if folder.exists():
             shutil.rmtree(folder)
         part.rename(folder)
-    except (OSError, SafetensorError) as problem:
+    except OSError as problem:
         shutil.rmtree(part, ignore_errors=True)
-        raise disk_fault(run, problem) from None
+        raise disk_fault(problem, run, UNWRITTEN) from None
     return folder
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized  # its own way to write a file hides the system's error number
 from torch import nn
 
+from trainer.disk import disk_fault
+from trainer.durable_file import write_durably
 from trainer.tuning.faults import TrainingFailed
 
 NAME = "state.safetensors"
+UNWRITTEN = "the run could not be written: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +34,20 @@ class Standing:
 
 
 def save(folder: Path, weights: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, standing: Standing) -> None:
-    """Write atomically: a kill leaves the checkpoint before. Raises TrainingFailed when the disk is full."""
+    """Write atomically: a kill leaves the checkpoint before. Raises DiskFull, RuntimeFault."""
     tensors = {f"adapter.{name}": weight.detach() for name, weight in weights.items()}
     for number, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"moments.{number}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    part = folder / (NAME + ".part")
+    content = serialized(
+        {k: v.contiguous().cpu() for k, v in tensors.items()}, {"standing": json.dumps(asdict(standing))}
+    )
     try:
-        save_file(
-            {k: v.contiguous().cpu() for k, v in tensors.items()}, part, {"standing": json.dumps(asdict(standing))}
-        )
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(folder / NAME)
-    except (OSError, SafetensorError) as problem:
-        part.unlink(missing_ok=True)
-        raise disk_fault(folder, problem) from None
+        write_durably(folder / NAME, content)
+    except OSError as problem:
+        raise disk_fault(problem, folder, UNWRITTEN) from None
 
 
 def load(folder: Path, weights: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> Standing:
@@ -86,10 +83,3 @@ def standing_of(folder: Path) -> Standing | None:
             return Standing(**json.loads(file.metadata()["standing"]))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
-
-
-def disk_fault(folder: Path, problem: Exception) -> TrainingFailed:
-    """What to say when a run cannot write."""
-    full = getattr(problem, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(problem)
-    reason = "the disk is full" if full else str(problem)
-    return TrainingFailed(f"{folder}: the run could not be written: {reason}", "make room, then the same command again")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import psutil
 import torch
 
 from local_runtime.model.model_folder import ModelFolder
+from trainer.durable_file import write_durably
 from trainer.tuning.base import Placement
 from trainer.tuning.recipe import Moments, Precision, Recipe
 
@@ -36,11 +40,52 @@ def place(model: ModelFolder, recipe: Recipe, device: str | None = None) -> Plac
     return next(fitting, choices[-1])
 
 
+def place_once(file: Path, model: ModelFolder, recipe: Recipe) -> Placement:
+    """As `place`, kept in `file`: a run that goes on later, with more or less memory free, stays where and what it was."""
+    device = best_device()
+    try:
+        kept = msgspec.json.decode(file.read_bytes(), type=_Kept)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        kept = None
+    if kept is None or kept.device != device:
+        found = place(model, recipe, device)
+        kept = _Kept(
+            found.device, found.dtype == torch.bfloat16, found.nf4, found.eight_bit_moments, found.checkpointing
+        )
+        write_durably(file, msgspec.json.encode(kept))
+    return Placement(
+        kept.device,
+        torch.bfloat16 if kept.bfloat16 else torch.float32,
+        kept.nf4,
+        kept.eight_bit_moments,
+        kept.checkpointing,
+    )
+
+
+def holds_memory(placement: Placement) -> bool:
+    """Whether a process that stands still there keeps memory from its user, which only its end gives back.
+
+    What lies in a CPU's memory is swapped out; what lies in an accelerator's, or is wired for one, is not.
+    """
+    return placement.device != "cpu"
+
+
 def best_device() -> str:
     """`cuda`, `mps` or `cpu`."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """A placement on disk."""
+
+    device: str
+    bfloat16: bool
+    """Else float32."""
+    nf4: bool
+    eight_bit_moments: bool
+    checkpointing: bool
 
 
 def free_bytes(device: str) -> int:
