@@ -55,6 +55,23 @@ def judge(
     return Verdict(False, (reason, *trial.reasons), trial.strength, trial.metrics)
 
 
+def n_questions(
+    serving: Choice,
+    pool: Sequence[Example],
+    general: Sequence[Example],
+    trained_on: Sequence[Example] = (),
+    thresholds: Thresholds = THRESHOLDS,
+) -> int:
+    """How many questions `judge` asks of a candidate that passes at the first strength tried; one that fails is asked fewer."""
+    usable = newest(pool, thresholds)
+    if len({hunk_of(one) for one in usable}) < thresholds.min_hunks:
+        return 0
+    choosing, judging = halves(usable)
+    n_contenders = 3 if serving.adapter is not None else 2
+    n_canaries = len(find_canaries(trained_on, thresholds.max_canaries))
+    return 2 * len(general) + len(thresholds.strengths) * len(choosing) + 2 * n_contenders * len(judging) + n_canaries
+
+
 @dataclass
 class Trial:
     """One candidate before the gate; `reasons` and `metrics` grow as it goes on."""

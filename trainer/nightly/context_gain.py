@@ -30,7 +30,7 @@ class ContextGain(msgspec.Struct, frozen=True):
 
 def measure(pool: Sequence[Example], contenders: Mapping[str, Choice], judge: Judge) -> ContextGain | None:
     """On the newest places that have related pieces at all; None if there are none. For the report: it decides nothing."""
-    chosen = [one for one in pool if one.chunks][-MAX_EXAMPLES:]
+    chosen = _chosen(pool)
     if not chosen:
         return None
     bare = [replace(one, chunks=()) for one in chosen]
@@ -45,6 +45,15 @@ def measure(pool: Sequence[Example], contenders: Mapping[str, Choice], judge: Ju
         {who: exact for who, (_, exact) in found["with"].items()},
         {who: exact for who, (_, exact) in found["without"].items()},
     )
+
+
+def n_questions(pool: Sequence[Example], n_contenders: int) -> int:
+    """How many questions `measure` asks."""
+    return 2 * n_contenders * len(_chosen(pool))
+
+
+def _chosen(pool: Sequence[Example]) -> list[Example]:
+    return [one for one in pool if one.chunks][-MAX_EXAMPLES:]
 
 
 def _loss_and_exact(examples: Sequence[Example], choice: Choice, judge: Judge) -> tuple[float, float]:

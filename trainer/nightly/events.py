@@ -14,9 +14,9 @@ class Event:
 
     stage: Stage
     text: str
-    step: int | None = None
-    """Optimiser steps done, while tuning."""
-    n_steps: int | None = None
+    done: int | None = None
+    """Of `total`: optimiser steps while it is tuned, questions while it is judged."""
+    total: int | None = None
     loss: float | None = None
     """Nats per token, of the step's batch."""
     paused: bool = False
@@ -25,3 +25,8 @@ class Event:
     """From the look that saw the user to the training process standing still."""
     record: Record | None = None
     """What became of the run; with the last event alone."""
+
+    @property
+    def step(self) -> int | None:
+        """Optimiser steps done; None outside of tuning."""
+        return self.done if self.stage is Stage.TUNE else None

@@ -25,24 +25,23 @@ from trainer.adapters.versions import Versions
 from trainer.collect.journal import Journal
 from trainer.disk import DiskFull, disk_fault
 from trainer.examples.store import read_examples
-from trainer.gate import gate
 from trainer.gate.judge import DaemonJudge, Judge
-from trainer.gate.pool import general_examples
 from trainer.nightly import context_gain
 from trainer.nightly.attention import Glance, Onlooker, Patience
 from trainer.nightly.choosing import Start, start
 from trainer.nightly.corpus import Learnt, read_learnt
 from trainer.nightly.events import Event
+from trainer.nightly.judging import judging
 from trainer.nightly.learning_process import ADAPTER, POOL, TRAIN
 from trainer.nightly.options import LearnOptions, read_options
 from trainer.nightly.pausing import ProcessDied, Standstill, Step, TrainingProcess, python
 from trainer.nightly.review import review
-from trainer.nightly.runs import Record, Run, Runs
+from trainer.nightly.runs import Progress, Record, Run, Runs
 from trainer.nightly.stages import Reason, Stage
 from trainer.nightly.turn import TurnWanted, leave_if_wanted, turn
-from trainer.nightly.watchful import WatchfulJudge
 from trainer.tuning.recipe import preset
 
+NOTE_SECONDS = 1.0
 MAX_FAULTS = 3
 """A run that stopped so often at something that should have passed is given up."""
 PASSING = (DaemonUnreachable, EngineDied, NotReady, ProcessDied, DiskFull)
@@ -103,7 +102,8 @@ class Night:
             if taken_up:
                 yield Event(run.record.stage, f"taking up the night of {run.record.id} where it was cut off")
             try:
-                yield from self._stages(run)
+                with closing(self._stages(run)) as stages:
+                    yield from _noted(run, stages)
             except PASSING as fault:
                 self._count_fault(run, fault)
                 raise
@@ -161,7 +161,7 @@ class Night:
             return f"the adapter that it went on from, {left.parent}, is gone"
         return None
 
-    def _stages(self, run: Run) -> Iterator[Event]:
+    def _stages(self, run: Run) -> Generator[Event, None, None]:
         for stage, work in (
             (Stage.COLLECT, self._collect),
             (Stage.TUNE, self._tune),
@@ -216,16 +216,11 @@ class Night:
         """The gate, through the model that serves."""
         versions, candidate = Versions(base_hash=run.record.base_hash), run.record.candidate
         assert candidate is not None
-        adapter, serving = versions.adapter(candidate), versions.current()
+        adapter = versions.adapter(candidate)
         pool, trained_on = read_examples(run.path / POOL), read_examples(run.path / TRAIN)
-        yield Event(Stage.GATE, f"judging it on {len(pool)} held-out places, against the base and what serves")
-        with self.open_judge() as judge:
-            watchful = WatchfulJudge(judge, leave_if_wanted)
-            verdict = gate.judge(adapter, serving, pool, general_examples(), watchful, trained_on=trained_on)
-            contenders = {"base": gate.BASE, "candidate": Choice(candidate, adapter, verdict.strength)}
-            if serving.adapter is not None:
-                contenders["serving"] = serving
-            gain = context_gain.measure(pool, contenders, watchful) if "candidate.loss" in verdict.metrics else None
+        verdict, gain = yield from judging(
+            self.open_judge, Choice(candidate, adapter), versions.current(), pool, trained_on
+        )
         if gain is not None:
             context_gain.write_context_gain(run.path, gain)
         run.update(verdict=verdict)
@@ -299,6 +294,16 @@ class Night:
     def _count_fault(self, run: Run, fault: RuntimeFault) -> None:
         with suppress(OSError):  # a full disk may not even take this
             run.update(n_faults=run.record.n_faults + 1, outcome=fault.message)
+
+
+def _noted(run: Run, events: Iterator[Event]) -> Iterator[Event]:
+    """The same events, and how far each stage has come in the run's folder, at most once a second."""
+    noted_at = 0.0
+    for event in events:
+        if event.done is not None and event.total and time.monotonic() - noted_at >= NOTE_SECONDS:
+            run.note(Progress(event.stage, event.done, event.total))
+            noted_at = time.monotonic()
+        yield event
 
 
 def _versions() -> Versions:

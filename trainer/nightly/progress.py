@@ -1,4 +1,7 @@
-"""A night in a terminal: one line per stage, a bar while it trains."""
+"""A night in a terminal: one line per stage, a bar while it trains and while it is judged.
+
+Through a pipe, as editors read it, there is a line for each movement of the bar.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from local_runtime.errors import NotReady
 from trainer.nightly.events import Event
 from trainer.nightly.runs import Record
+from trainer.nightly.stages import Stage
 
 
 def show(console: Console, events: Iterator[Event]) -> Record:
@@ -20,10 +24,16 @@ def show(console: Console, events: Iterator[Event]) -> Record:
         task = bars.add_task("", total=None, visible=False)
         try:
             for event in events:
-                if event.step is not None:
+                if event.done is not None and console.is_terminal:
                     loss = "" if event.loss is None else f"  {event.loss:.3f} nats per token"
+                    what = "training" if event.stage is Stage.TUNE else "judging"
                     bars.update(
-                        task, description=f"training{loss}", completed=event.step, total=event.n_steps, visible=True
+                        task,
+                        description=what + loss,
+                        completed=event.done,
+                        total=event.total,
+                        visible=True,
+                        refresh=True,
                     )
                     continue
                 bars.update(task, visible=False)

@@ -16,7 +16,7 @@ from trainer.collect.journal import Journal, default_path
 from trainer.nightly.attention import Onlooker
 from trainer.nightly.clock import against_a_night
 from trainer.nightly.options import read_options
-from trainer.nightly.runs import Runs
+from trainer.nightly.runs import Run, Runs
 from trainer.nightly.service import service
 from trainer.nightly.turn import trainer_pid
 from trainer.nightly.watching import is_watching
@@ -47,10 +47,10 @@ def print_status(console: Console) -> None:
             table.add_row("[dim]folder", f"{one.root}: nothing saved yet, since {_date(one.since)}")
     table.add_row("[dim]watcher", _watcher())
     holder = trainer_pid()
-    table.add_row("[dim]trainer", f"process {holder} trains now" if holder else "not running")
+    unfinished = Runs(places().data / "runs").unfinished()
+    table.add_row("[dim]trainer", _at_work(holder, unfinished) if holder else "not running")
     for run in Runs(places().data / "runs").finished()[-N_NIGHTS:]:
         table.add_row("[dim]night", f"{_date(run.record.began)}  {run.record.outcome}")
-    unfinished = Runs(places().data / "runs").unfinished()
     if unfinished is not None and holder is None:
         table.add_row(
             "[dim]night",
@@ -65,6 +65,15 @@ def print_status(console: Console) -> None:
             table.add_row("[dim]next", "a night may begin now")
     table.add_row("[dim]serving", _serving())
     console.print(table, soft_wrap=True)
+
+
+def _at_work(pid: int, run: Run | None) -> str:
+    """Who trains, or judges, or forgets; and how far it is."""
+    if run is None:
+        return f"process {pid} is at work"
+    progress = run.progress()
+    share = f", {progress.done} of {progress.total} ({progress.done / progress.total:.0%})" if progress else ""
+    return f"process {pid} is at work on the night of {_date(run.record.began)}: {run.record.stage.value}{share}"
 
 
 def _watcher() -> str:
