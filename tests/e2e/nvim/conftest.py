@@ -19,6 +19,8 @@ from local_runtime.daemon import lifecycle
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[2] / ".cache" / "nvim"
+# However busy this machine is: what is late is not missing. Tests of deadlines set their own.
+PATIENT = "[lsp]\ndeadline_ms = 10_000\ninvoked_deadline_ms = 60_000\n"
 SUITES = {"0.12": "forky", "0.10": "trixie"}
 
 
@@ -48,7 +50,7 @@ def newest() -> Path:
 
 @pytest.fixture
 def daemon(home: Path) -> Iterator[EchoDaemon]:
-    yield EchoDaemon(home)
+    yield EchoDaemon(home, PATIENT)
     lifecycle.kill()
 
 

@@ -16,7 +16,21 @@ PLUGIN = Path(__file__).resolve().parents[3] / "editors" / "nvim"
 TAB, ESCAPE, ENTER, BACKSPACE = "\t", "\x1b", "\r", "\x7f"
 ALT_RIGHT, ALT_DOWN, CTRL_BRACKET = "\x1b[1;3C", "\x1b[1;3B", "\x1d"
 NEXT, PREVIOUS, TRIGGER = "\x1bn", "\x1bp", "\x1b/"
+SOON_SECONDS = 2.0
 SETUP = "require('understudy').setup{%s}"
+GHOST = """
+local function ghost()
+  local text = {}
+  for _, mark in ipairs(vim.api.nvim_buf_get_extmarks(0, -1, 0, -1, { details = true })) do
+    for _, piece in ipairs(mark[4].virt_text or {}) do text[#text + 1] = piece[1] end
+    for _, line in ipairs(mark[4].virt_lines or {}) do
+      text[#text + 1] = '\\n'
+      for _, piece in ipairs(line) do text[#text + 1] = piece[1] end
+    end
+  end
+  return table.concat(text)
+end"""
+"""What is shown in the current buffer beside its text, by our plug-in or Neovim itself, lines joined."""
 
 
 class Neovim:
@@ -82,19 +96,8 @@ class Neovim:
         return list(self.lua("return vim.api.nvim_buf_get_lines(0, 0, -1, false)"))
 
     def ghost(self) -> str:
-        """The text of our extmarks as they are now, lines joined."""
-        return str(
-            self.lua("""
-            local text = {}
-            for _, mark in ipairs(vim.api.nvim_buf_get_extmarks(0, require('understudy.screen').namespace, 0, -1, { details = true })) do
-              for _, piece in ipairs(mark[4].virt_text or {}) do text[#text + 1] = piece[1] end
-              for _, line in ipairs(mark[4].virt_lines or {}) do
-                text[#text + 1] = '\\n'
-                for _, piece in ipairs(line) do text[#text + 1] = piece[1] end
-              end
-            end
-            return table.concat(text)""")
-        )
+        """What is shown in grey as it is now, on the screen or about to be."""
+        return str(self.lua(f"{GHOST} return ghost()"))
 
     def shows(self, text: str) -> None:
         """Wait until a text is on the screen."""
@@ -105,8 +108,26 @@ class Neovim:
 
         The screen alone may be an old one: typing along a suggestion does not change how the line looks.
         """
-        here = "vim.api.nvim_get_current_line():sub(1, vim.api.nvim_win_get_cursor(0)[2])"
-        self.terminal.until(lambda: text in f"{self.lua(f'return {here}')}{self.ghost()}", f"{text!r} is suggested")
+        self.terminal.until(lambda: self._is_suggested(text), f"{text!r} is suggested")
+        self.terminal.shows(text)
+
+    def _is_suggested(self, text: str) -> bool:
+        before = "vim.api.nvim_get_current_line():sub(1, vim.api.nvim_win_get_cursor(0)[2])"
+        return text in self.lua(f"{GHOST} return {before} .. ghost()")
+
+    def gets(self, text: str) -> None:
+        """As `suggests`, for what may come late: type a character and delete it, again and again, as a user types on."""
+
+        def got() -> bool:
+            before = self.lua("return vim.b.changedtick")
+            self.type("q" + BACKSPACE)
+            self.until(f"vim.b.changedtick >= {before + 2}", "typed and deleted")
+            patience = time.monotonic() + SOON_SECONDS
+            while not (found := self._is_suggested(text)) and time.monotonic() < patience:
+                self.terminal.read(0.05)
+            return found
+
+        self.terminal.until(got, f"{text!r} is suggested")
         self.terminal.shows(text)
 
     def until(self, expression: str, what: str) -> None:

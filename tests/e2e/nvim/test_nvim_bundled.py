@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import PATIENT
 from neovim import ENTER, ESCAPE, PLUGIN, TAB, TRIGGER, Neovim
 from picture import svg
 from safetensors.numpy import save_file
@@ -37,6 +38,8 @@ class Note:
     def __init__(self, title, body):
         self.title = title
         self."""
+BY_HAND = "automatic = false"
+"""One answer to each request, however long it takes: nothing that is shown is replaced by what was asked earlier."""
 COLOURS = "vim.o.termguicolors = true; vim.o.fillchars = 'eob: '; vim.o.showmode = false"
 
 
@@ -46,6 +49,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNDERSTUDY_HOME", str(tmp_path_factory.mktemp("home")))
         with Client("test") as client:
+            folder(places().config)
+            places().config_file.write_text(PATIENT)
             try:
                 client.wait_ready()
                 yield client
@@ -60,18 +65,22 @@ def home(client: Client) -> None:
 
 def shown(nvim: Neovim, unlike: str = "") -> str:
     """Wait for a suggestion that is on the screen, other than `unlike`; its text."""
-    nvim.terminal.until(lambda: nvim.ghost().strip() not in ("", unlike), "a suggestion")
-    found = nvim.ghost()
-    nvim.shows(found.split("\n")[0].rstrip())
-    return found.strip()
+    nvim.terminal.until(lambda: said(nvim) not in ("", unlike), "a suggestion")
+    nvim.shows(nvim.ghost().split("\n")[0].rstrip())
+    return said(nvim)
+
+
+def said(nvim: Neovim) -> str:
+    """The suggestion without the count of others behind it."""
+    return re.sub(r" \d/\d$", "", nvim.ghost()).strip()
 
 
 def test_the_bundled_model_is_seen_and_accepted(program: Path, start: Start, update_golden: bool) -> None:
-    nvim = start(program, init=COLOURS, lines=18)
+    nvim = start(program, BY_HAND, init=COLOURS, lines=18)
     path = nvim.open("notes.py", PREFIX)
     nvim.ready()
     nvim.type("GA" + TRIGGER)
-    ghost = re.sub(r" \d/\d$", "", shown(nvim))
+    ghost = shown(nvim)
     picture = svg(nvim.terminal.screen, lines=14)
     ET.fromstring(picture)
     assert ghost.split("\n")[0][:12] in re.sub("<[^>]*>", "", picture).replace("&quot;", '"').replace("&#x27;", "'")
@@ -84,24 +93,24 @@ def test_the_bundled_model_is_seen_and_accepted(program: Path, start: Start, upd
 
 def test_another_adapter_speaks_without_a_restart(newest: Path, start: Start, client: Client) -> None:
     name = speaking_otherwise(client)
-    nvim = start(newest)
+    nvim = start(newest, BY_HAND)
     nvim.open("notes.py", PREFIX)
     nvim.ready()
     before = nvim.lua("return require('understudy.server').client(0).id")
     nvim.type("GA" + TRIGGER)
     base = shown(nvim)
-    for command, other in ((f"adapter {name}", True), ("adapter base", False)):
+    for command, told in ((f"adapter {name}", f"adapter {name} answers"), ("adapter base", "the base model answers")):
         nvim.type(f"{ESCAPE}:Understudy {command}{ENTER}")
-        nvim.shows("answers")
+        nvim.shows(told)
         nvim.type("A" + TRIGGER)
-        if other:
+        if command != "adapter base":
             assert shown(nvim, unlike=base) != base
             nvim.type(ESCAPE + ":Understudy adapter" + ENTER)
             nvim.shows(f"* {name}  strength 1")
             nvim.type("q")
             nvim.until(f"require('understudy').statusline():find('+ {name}', 1, true)", "its name is in the statusline")
         else:
-            nvim.terminal.until(lambda: nvim.ghost().strip() == base, "the base speaks again")
+            nvim.terminal.until(lambda: said(nvim) == base, "the base speaks again")
     assert nvim.lua("return require('understudy.server').client(0).id") == before
 
 

@@ -46,7 +46,7 @@ def test_taken_by_words_and_lines(program: Path, start: Start, daemon: EchoDaemo
     path = nvim.open("a.py", "def f(n):\n\n\nx = 1\n")
     nvim.ready()
     nvim.type("jS")
-    nvim.shows("    for i in range(n):\n        print(i)\n    return n\n")
+    nvim.suggests("    for i in range(n):\n        print(i)\n    return n")
     assert nvim.line(2) == "    "
     for word, line in (
         ("for", "    for"),
@@ -56,7 +56,7 @@ def test_taken_by_words_and_lines(program: Path, start: Start, daemon: EchoDaemo
     ):
         nvim.type(ALT_RIGHT)
         nvim.until(f"vim.fn.getline(2) == '{line}'", f"the word {word!r} is taken")
-        nvim.shows("    for i in range(n):\n        print(i)\n    return n\n")
+        nvim.suggests("    for i in range(n):\n        print(i)\n    return n")
     nvim.type(ALT_DOWN)
     nvim.until("vim.fn.getline(2) == '    for i in range(n):'", "the rest of the line is taken")
     nvim.type(ALT_DOWN)
@@ -128,7 +128,7 @@ def test_another_way_in_a_burst_takes_nothing(newest: Path, start: Start, daemon
 
 def test_keys_do_what_they_did_where_nothing_is_shown(program: Path, start: Start, daemon: EchoDaemon) -> None:
     mapped = "vim.keymap.set('i', '<Tab>', function() return 'mine' end, { expr = true })\n"
-    nvim = start(program, init=mapped + "vim.keymap.set('i', '<M-Down>', 'down')")
+    nvim = start(program, "automatic = false", init=mapped + "vim.keymap.set('i', '<M-Down>', 'down')")
     nvim.open("a.py", "x = 1\n")
     nvim.ready()
     nvim.type(f"ox{CTRL_BRACKET}{TAB}{ALT_DOWN}")
