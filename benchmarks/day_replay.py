@@ -6,7 +6,8 @@
 The first night learns from all days before the replayed ones, every later night goes on from the night before (`warm-night`),
 and every fifth night an adapter is also made anew from the base (`rebuild`) to compare with. Night t sees edits up to day t; its test
 is what day t+1 inserted, into the files as they stood (`hunk_examples`), with the runtime's own context of that moment. No gate
-stands between: what is measured is learning. The wrong user's adapter has learnt all of another project, once.
+stands between: what is measured is learning. The strength of a night is the one of the gate's that was best on the days before; all
+adapters of a night are judged at it. The wrong user's adapter has learnt all of another project, once.
 
 Contenders are judged by the compiled int8 engine. Loss is nats per byte; `sure` is a paired bootstrap over days. Every
 finished night is a line of WORK/nights.jsonl: run the same command again to go on. Prints one JSON line.
@@ -23,6 +24,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 import numpy as np
@@ -41,6 +43,7 @@ from trainer.examples.dataset import NIGHTLY, REBUILD, Mix, held_out_examples, m
 from trainer.examples.identity import draws, example_key
 from trainer.gate.judge import EngineJudge
 from trainer.gate.measures import Measured, first_line, loss
+from trainer.gate.thresholds import THRESHOLDS
 from trainer.tuning.recipe import Recipe, preset
 from trainer.tuning.tune import tune
 
@@ -86,9 +89,12 @@ class Replay:
         took = json.loads(record.read_text())
         return Learnt(run / "adapter", took["tokens"], took["seconds"])
 
-    def judge(self, tests: Sequence[Example], adapter: Adapter | None) -> dict[str, float]:
+    def judge(self, tests: Sequence[Example], adapter: Adapter | None, strength: float) -> dict[str, float]:
         """Sums over `tests`: nats, bytes, lines, and how many first lines came out exactly."""
-        measured = [Measured(one, self._judge.score(one, adapter), self._judge.complete(one, adapter)) for one in tests]
+        measured = [
+            Measured(one, self._judge.score(one, adapter, strength), self._judge.complete(one, adapter, strength))
+            for one in tests
+        ]
         lines = [one for one in measured if first_line(one.example.middle) == one.example.middle.strip()]
         return {
             "nats": sum(one.score.nats for one in measured),
@@ -97,9 +103,13 @@ class Replay:
             "exact": sum(one.exact for one in lines),
         }
 
-    def general_loss(self, adapter: Adapter | None) -> float:
+    def nats(self, tests: Sequence[Example], adapter: Adapter, strength: float) -> float:
+        """Summed over `tests`."""
+        return sum(self._judge.score(one, adapter, strength).nats for one in tests)
+
+    def general_loss(self, adapter: Adapter | None, strength: float = 1.0) -> float:
         """Nats per byte on the frozen general set."""
-        return loss(Measured(one, self._judge.score(one, adapter)) for one in self._general)
+        return loss(Measured(one, self._judge.score(one, adapter, strength)) for one in self._general)
 
 
 def days_of(edits: Iterable[EditEvent], edits_per_day: int) -> list[Day]:
@@ -133,7 +143,7 @@ def replay(here: Replay, days: Sequence[Day], n_nights: int, wrong: Path) -> lis
             continue
         tests = tests_of(days[t + 1], known)
         contenders = {"base": None, "own": own.path, "wrong": wrong}
-        night: dict[str, object] = {
+        night: dict[str, Any] = {
             "night": number,
             "seconds": own.seconds,
             "tokens": own.n_tokens,
@@ -144,12 +154,19 @@ def replay(here: Replay, days: Sequence[Day], n_nights: int, wrong: Path) -> lis
             contenders["rebuilt"] = rebuilt.path
             night |= {"rebuild_tokens": rebuilt.n_tokens, "rebuild_seconds": rebuilt.seconds}
         adapters = {who: read_adapter(path) if path else None for who, path in contenders.items()}
-        night["judged"] = {who: here.judge(tests, adapter) for who, adapter in adapters.items()}
+        night["strength"] = best_strength(nights)
+        night["judged"] = {who: here.judge(tests, adapter, night["strength"]) for who, adapter in adapters.items()}
+        night["nats_at"] = {str(at): here.nats(tests, read_adapter(own.path), at) for at in THRESHOLDS.strengths}
         nights.append(night)
         with log.open("a") as file:
             file.write(json.dumps(night) + "\n")
         click.echo(json.dumps(night), err=True)
     return nights
+
+
+def best_strength(nights: Sequence[dict]) -> float:  # type: ignore[type-arg]
+    """The strength at which the adapters of the nights before did best on the days after them; the first night has the full one."""
+    return min(THRESHOLDS.strengths, key=lambda at: sum(night["nats_at"][str(at)] for night in nights))
 
 
 def sum_up(nights: Sequence[dict]) -> dict[str, object]:  # type: ignore[type-arg]
@@ -233,8 +250,10 @@ def main(
     wrong = here.learn("wrong", _edits(other, other_author), (REBUILD, preset("first-night")))
     lived = replay(here, days_of(_edits(repository, author), edits_per_day), nights, wrong.path)
     last = read_adapter(work / f"night-{len(lived) - 1:03}" / "adapter")
-    general = {who: round(here.general_loss(one), 4) for who, one in (("base", None), ("own", last))}
-    print(json.dumps({"repository": repository.resolve().name, **sum_up(lived), "general_loss": general}))
+    strength = best_strength(lived)
+    general = {who: round(here.general_loss(one, strength), 4) for who, one in (("base", None), ("own", last))}
+    said = {**sum_up(lived), "strength": strength, "general_loss": general}
+    print(json.dumps({"repository": repository.resolve().name, **said}))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from local_runtime.daemon.adapter_shelf import Choice
 from local_runtime.errors import RuntimeFault
 from local_runtime.fim import FimTokenizer
 from local_runtime.model.model_folder import ModelFolder
-from trainer.edits import Example, Verdict
+from trainer.edits import Example, Kind, Verdict
 from trainer.gate import gate
 from trainer.gate.judge import EngineJudge
 from trainer.gate.measures import Measured, loss, share
@@ -135,7 +135,8 @@ def simulate(world: World, user: str, name: str, sabotages: Sequence[str], runs:
         known += draw_examples(texts, NEW_HUNKS, rng, first_id=len(known) + 1, saved=float(len(known)))
         n_pool = int(len(known) * THRESHOLDS.held_out_share)
         train, pool = known[:-n_pool], known[-n_pool:]
-        train = sabotaged(train[-TRAINED_ON:], sabotage, rng) + draw_examples(world.replay, N_REPLAYED, rng)
+        train = sabotaged(train[-TRAINED_ON:], sabotage, rng)
+        train += draw_examples(world.replay, N_REPLAYED, rng, kind=Kind.GENERAL)
         rng.shuffle(train)
         run = runs / f"{name}-{number}"
         mine = Truth(math.inf, math.inf, 0.0)
