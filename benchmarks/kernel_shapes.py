@@ -100,7 +100,7 @@ class Runner:
         self.arrays = dict(self.base)
         if rank:
             for tensor in fused_tensors(self.config):
-                if not tensor.quantized or not tensor.name.startswith("model.layers"):
+                if not tensor.takes_adapter:
                     continue
                 sizes = [part.stop - part.start for part in tensor.parts]
                 a = [rng.standard_normal((rank, tensor.shape[1])).astype(np.float32) * 0.01 for _ in sizes]

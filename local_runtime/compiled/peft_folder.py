@@ -79,7 +79,7 @@ def check_fits(adapter: Adapter, low_ranks: LowRanks, config: DecoderConfig) -> 
         part.name.removesuffix(".weight"): fused.part_shape(part)
         for fused in fused_tensors(config)
         for part in fused.parts
-        if ".layers." in part.name and len(fused.shape) == 2
+        if fused.takes_adapter
     }
     for module, low_rank in low_ranks.items():
         if module not in shapes:

@@ -14,7 +14,10 @@ Floats = NDArray[np.float32]
 
 
 def rope_tables(config: DecoderConfig) -> tuple[Floats, Floats]:
-    """(cos, sin), each float32 `[context_tokens, head_dim / 2]`."""
+    """(cos, sin), each float32 `[context_tokens, head_dim / 2]`; with learned positions nothing is rotated: 1 and 0."""
+    if config.learned_positions:
+        shape = (config.context_tokens, config.head_dim // 2)
+        return np.ones(shape, np.float32), np.zeros(shape, np.float32)
     frequencies, attention_factor = _frequencies(config)
     angles = np.outer(np.arange(config.context_tokens, dtype=np.float32), frequencies)
     factor = np.float32(attention_factor)

@@ -6,6 +6,7 @@ products possible. Libraries of floats keep them as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -13,7 +14,15 @@ from typing import Any
 from tvm.script import tirx as T
 
 from local_runtime.compiler.layout import PackedLayout
-from local_runtime.compiler.vectors import broadcast, exponential, intrinsic, largest_magnitude, total
+from local_runtime.compiler.vectors import (
+    broadcast,
+    exponential,
+    intrinsic,
+    largest_magnitude,
+    normal_cdf,
+    sigmoid,
+    total,
+)
 
 LANES = 32
 """A vector here is one group of inputs; LLVM cuts it into registers."""
@@ -24,8 +33,14 @@ class Front(StrEnum):
 
     RMS_NORM = "rms_norm"
     """x / sqrt(mean(x²) + eps) * weight."""
+    LAYER_NORM = "layer_norm"
+    """(x - mean(x)) / sqrt(mean((x - mean(x))²) + eps) * weight + bias."""
     SWIGLU = "swiglu"
     """silu(gate) * up of a row `[gate | up]`."""
+    GELU = "gelu"
+    """x Φ(x)."""
+    GELU_TANH = "gelu_tanh"
+    """x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2, which is x sigmoid(2√(2/π) (x + 0.044715 x³))."""
     PLAIN = "plain"
 
 
@@ -67,19 +82,29 @@ def quantize_group(layout: PackedLayout) -> Callable[..., Any]:
 
 
 def front_row(front: Front, k: int, eps: float, layout: PackedLayout) -> Callable[..., Any]:
-    """Macro: row `xm` of `x [.., row_width]` becomes row `m` of `words [M, K/32, 8 or 32]`, `scales` and `sums [M, K/32]`."""
+    """Macro: row `xm` of `x [.., row_width]` becomes row `m` of `words [M, K/32, 8 or 32]`, `scales` and `sums [M, K/32]`.
+
+    `norm` and `norm_bias` are vectors `[K]` for the fronts that have them.
+    """
     n_groups = k // LANES
     quantize = quantize_group(layout)
 
     def group(buffer: Any, m: Any, start: Any) -> Any:
         return buffer[m, T.ramp(start, 1, LANES)]
 
+    def gelu(x: Any) -> Any:
+        if front is Front.GELU:
+            return x * normal_cdf(x, LANES)
+        cubic = broadcast(T.float32(1), LANES) + x * x * broadcast(T.float32(0.044715), LANES)
+        return x * sigmoid(x * cubic * broadcast(T.float32(2 * math.sqrt(2 / math.pi)), LANES), LANES)
+
     @T.macro
-    def row(x, xm, norm, words, scales, sums, m):
+    def row(x, xm, norm, norm_bias, words, scales, sums, m):
         with T.sblock("front"):
             T.reads()
             T.writes()
             squares = T.sblock_alloc_buffer((LANES,), "float32")
+            mean = T.sblock_alloc_buffer((1,), "float32")
             factor = T.sblock_alloc_buffer((1,), "float32")
             value = T.sblock_alloc_buffer((1, LANES), "float32")
             if front is Front.RMS_NORM:
@@ -91,11 +116,31 @@ def front_row(front: Front, k: int, eps: float, layout: PackedLayout) -> Callabl
                 factor[0] = T.float32(1) / T.sqrt(
                     total(squares[T.ramp(0, 1, LANES)]) * T.float32(1.0 / k) + T.float32(eps)
                 )
+            elif front is Front.LAYER_NORM:
+                squares[T.ramp(0, 1, LANES)] = broadcast(T.float32(0), LANES)
+                for g in T.serial(n_groups):
+                    squares[T.ramp(0, 1, LANES)] = squares[T.ramp(0, 1, LANES)] + group(x, xm, g * LANES)
+                mean[0] = total(squares[T.ramp(0, 1, LANES)]) * T.float32(1.0 / k)
+                squares[T.ramp(0, 1, LANES)] = broadcast(T.float32(0), LANES)
+                for g in T.serial(n_groups):
+                    value[0, T.ramp(0, 1, LANES)] = group(x, xm, g * LANES) - broadcast(mean[0], LANES)
+                    squares[T.ramp(0, 1, LANES)] = (
+                        squares[T.ramp(0, 1, LANES)] + value[0, T.ramp(0, 1, LANES)] * value[0, T.ramp(0, 1, LANES)]
+                    )
+                factor[0] = T.float32(1) / T.sqrt(
+                    total(squares[T.ramp(0, 1, LANES)]) * T.float32(1.0 / k) + T.float32(eps)
+                )
             for g in T.serial(n_groups):
                 if front is Front.RMS_NORM:
                     value[0, T.ramp(0, 1, LANES)] = (
                         group(x, xm, g * LANES) * broadcast(factor[0], LANES) * norm[T.ramp(g * LANES, 1, LANES)]
                     )
+                elif front is Front.LAYER_NORM:
+                    value[0, T.ramp(0, 1, LANES)] = (group(x, xm, g * LANES) - broadcast(mean[0], LANES)) * broadcast(
+                        factor[0], LANES
+                    ) * norm[T.ramp(g * LANES, 1, LANES)] + norm_bias[T.ramp(g * LANES, 1, LANES)]
+                elif front is Front.GELU or front is Front.GELU_TANH:
+                    value[0, T.ramp(0, 1, LANES)] = gelu(group(x, xm, g * LANES))
                 elif front is Front.SWIGLU:
                     value[0, T.ramp(0, 1, LANES)] = (
                         group(x, xm, g * LANES)

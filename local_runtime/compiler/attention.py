@@ -3,7 +3,7 @@
 Pages hold 32 tokens. Keys lie transposed `[layer, page, head, head_dim, 32]`, so that scores are formed 32 tokens at a
 time without a sum across lanes; values lie `[layer, page, head, 32, head_dim]`. The softmax is the online one
 (Milakov & Gimelshein, arXiv:1805.02867), rescaled once a page. Cosines and sines are arguments: any stretching of
-rotary positions is the host's affair. The rotation pairs `d` with `d + head_dim/2`, as Llama and Qwen2 do.
+rotary positions is the host's affair, and a decoder without them gets 1 and 0. The rotation pairs `d` with `d + head_dim/2`, as Llama and Qwen2 do.
 
 Rows are (token, query head) pairs of one key-value head; a tile of them shares each page that it reads.
 """
@@ -37,6 +37,14 @@ class AttentionShape:
     n_kv_heads: int
     head_dim: int
     kv_dtype: str
+    one_linear: bool = False
+    """q, k and v are rows of one linear: nothing is padded between them."""
+    window: int = 0
+    """How many tokens, itself included, a token looks at; 0 for all before it."""
+    multiplier: float = 0.0
+    """Of the scores; 0 for 1 / sqrt(head_dim)."""
+    norm_eps: float = 0.0
+    """Above 0: queries and keys pass an RMS norm."""
 
     def __post_init__(self) -> None:
         """Raise BuildFailed for heads that the kernels cannot cut."""
@@ -53,18 +61,20 @@ class AttentionShape:
 
     @property
     def key_offset(self) -> int:
-        """Column of the first key in a row `[q | k | v]`, each part padded to whole blocks."""
-        return padded(self.n_heads * self.head_dim)
+        """Column of the first key in a row `[q | k | v]`, each linear padded to whole blocks."""
+        size = self.n_heads * self.head_dim
+        return size if self.one_linear else padded(size)
 
     @property
     def value_offset(self) -> int:
         """Column of the first value."""
-        return self.key_offset + padded(self.n_kv_heads * self.head_dim)
+        size = self.n_kv_heads * self.head_dim
+        return self.key_offset + (size if self.one_linear else padded(size))
 
     @property
-    def row_width(self) -> int:
-        """Width of a row `[q | k | v]`."""
-        return self.value_offset + padded(self.n_kv_heads * self.head_dim)
+    def score_scale(self) -> float:
+        """Of a query's product with a key."""
+        return self.multiplier or 1.0 / math.sqrt(self.head_dim)
 
     @property
     def tile_rows(self) -> int:
@@ -77,16 +87,55 @@ class AttentionShape:
         return (*page, self.head_dim, PAGE_TOKENS), (*page, PAGE_TOKENS, self.head_dim)
 
 
+def normalize_heads(s: AttentionShape) -> Callable[..., Any]:
+    """Macro: in row `m` of `qkv`, the queries and the key of key-value head `kh` become x / sqrt(mean(x²) + eps) * weight."""
+    lanes = 32 if s.head_dim % 32 == 0 else 16
+
+    def piece(buffer: Any, m: Any, column: Any, i: Any) -> Any:
+        return buffer[m, T.ramp(column + i * lanes, 1, lanes)]
+
+    @T.macro
+    def head(qkv, weight, m, column):
+        with T.sblock("head_norm"):
+            T.reads()
+            T.writes()
+            squares = T.sblock_alloc_buffer((lanes,), "float32")
+            factor = T.sblock_alloc_buffer((1,), "float32")
+            squares[T.ramp(0, 1, lanes)] = broadcast(T.float32(0), lanes)
+            for i in T.serial(s.head_dim // lanes):
+                squares[T.ramp(0, 1, lanes)] = squares[T.ramp(0, 1, lanes)] + piece(qkv, m, column, i) * piece(
+                    qkv, m, column, i
+                )
+            factor[0] = T.float32(1) / T.sqrt(
+                total(squares[T.ramp(0, 1, lanes)]) * T.float32(1.0 / s.head_dim) + T.float32(s.norm_eps)
+            )
+            for i in T.serial(s.head_dim // lanes):
+                qkv[m, T.ramp(column + i * lanes, 1, lanes)] = (
+                    piece(qkv, m, column, i) * broadcast(factor[0], lanes) * weight[T.ramp(i * lanes, 1, lanes)]
+                )
+
+    @T.macro
+    def heads(qkv, q_norm, k_norm, m, kh):
+        for r in T.serial(s.group):
+            head(qkv, q_norm, m, (kh * s.group + r) * s.head_dim)
+        head(qkv, k_norm, m, s.key_offset + kh * s.head_dim)
+
+    return heads
+
+
 def rotate_and_append(s: AttentionShape) -> Callable[..., Any]:
     """Macro: token `m`, key-value head `kh`: rotate and scale its queries into `q`, append key and value to the pool."""
     d_head, half, group = s.head_dim, s.head_dim // 2, s.group
-    scale = 1.0 / math.sqrt(d_head)
+    normalize = normalize_heads(s)
+    scale = s.score_scale
 
     def low(buffer: Any, m: Any, start: Any) -> Any:
         return buffer[m, T.ramp(start, 1, half)]
 
     @T.macro
-    def append(qkv, cos, sin, positions, table, keys, values, layer, q, m, kh):
+    def append(qkv, q_norm, k_norm, cos, sin, positions, table, keys, values, layer, q, m, kh):
+        if s.norm_eps > 0:
+            normalize(qkv, q_norm, k_norm, m, kh)
         with T.sblock("append"):
             T.reads()
             T.writes()
@@ -120,7 +169,7 @@ def rotate_and_append(s: AttentionShape) -> Callable[..., Any]:
 
 
 def attend_tile(s: AttentionShape, rows: int) -> Callable[..., Any]:
-    """Macro: rows `tile * rows ..` of key-value head `kh` attend to all tokens up to their own."""
+    """Macro: rows `tile * rows ..` of key-value head `kh` attend to the tokens up to their own, within the window."""
     d_head, group = s.head_dim, s.group
     columns = 32 if d_head % 32 == 0 else 16  # of the output, kept in registers
     page = T.ramp(0, 1, PAGE_TOKENS)
@@ -128,6 +177,20 @@ def attend_tile(s: AttentionShape, rows: int) -> Callable[..., Any]:
 
     def token_of(tile: Any, r: Any, n_rows: Any) -> Any:
         return T.min(tile * rows + r, n_rows * group - 1) // group
+
+    def first_page(positions: Any, tile: Any, n_rows: Any) -> Any:
+        """The first page in which the tile's first row, and so any of its rows, sees a token."""
+        if not s.window:
+            return 0
+        first = positions[token_of(tile, 0, n_rows)] - T.int32(s.window - 1)
+        return T.max(first, T.int32(0)) // PAGE_TOKENS
+
+    def seen(tokens: Any, position: Any) -> Any:
+        """Which of 32 tokens a row at `position` looks at."""
+        before = tokens <= broadcast(position, PAGE_TOKENS)
+        if not s.window:
+            return before
+        return T.And(before, tokens > broadcast(position - T.int32(s.window), PAGE_TOKENS))
 
     def column_of(tile: Any, r: Any, kh: Any, n_rows: Any) -> Any:
         return (kh * group + T.min(tile * rows + r, n_rows * group - 1) % group) * d_head
@@ -151,7 +214,8 @@ def attend_tile(s: AttentionShape, rows: int) -> Callable[..., Any]:
             for r in T.serial(rows):
                 weight[r, page] = broadcast(T.float32(0), PAGE_TOKENS)
                 o[r, T.ramp(0, 1, d_head)] = broadcast(T.float32(0), d_head)
-            for n in T.serial(last[0] // PAGE_TOKENS + 1):
+            # A page before a row's window counts for nothing: the first page in it shrinks all sums to 0.
+            for n in T.serial(first_page(positions, tile, n_rows), last[0] // PAGE_TOKENS + 1):
                 for r in T.unroll(rows):
                     p[r, page] = broadcast(T.float32(0), PAGE_TOKENS)
                 for d in T.serial(d_head):
@@ -161,8 +225,7 @@ def attend_tile(s: AttentionShape, rows: int) -> Callable[..., Any]:
                         ) * as_float32(keys[layer, table[n], kh, d, page], s.kv_dtype, PAGE_TOKENS)
                 for r in T.serial(rows):
                     p[r, page] = T.Select(
-                        T.ramp(n * PAGE_TOKENS, 1, PAGE_TOKENS)
-                        <= broadcast(positions[token_of(tile, r, n_rows)], PAGE_TOKENS),
+                        seen(T.ramp(n * PAGE_TOKENS, 1, PAGE_TOKENS), positions[token_of(tile, r, n_rows)]),
                         p[r, page],
                         broadcast(T.float32(LOWEST), PAGE_TOKENS),
                     )
@@ -198,10 +261,10 @@ def attend_tile(s: AttentionShape, rows: int) -> Callable[..., Any]:
 
 
 def attention(s: AttentionShape) -> Callable[..., Any]:
-    """Macro: `qkv [M, row_width]` to `out [M, n_heads * head_dim]`; appends to the pools in place.
+    """Macro: `qkv [M, N]` to `out [M, n_heads * head_dim]`; appends to the pools in place.
 
     `positions [M] int32` are consecutive; `table [P] int32` names the sequence's pages in order; `q` is scratch of `out`'s
-    shape.
+    shape; `q_norm` and `k_norm [head_dim]` are read if the heads are normed.
     """
     rows, rows_of_one = s.tile_rows, min(s.group, s.tile_rows)
     tiles_of_one = -(-s.group // rows_of_one)
@@ -212,16 +275,16 @@ def attention(s: AttentionShape) -> Callable[..., Any]:
         return (n_rows * s.group + (rows - 1)) // rows
 
     @T.macro
-    def apply(qkv, cos, sin, positions, table, keys, values, layer, q, out, n_rows):
+    def apply(qkv, q_norm, k_norm, cos, sin, positions, table, keys, values, layer, q, out, n_rows):
         if n_rows == 1:
             for kh in T.parallel(s.n_kv_heads):
-                append(qkv, cos, sin, positions, table, keys, values, layer, q, T.int64(0), kh)
+                append(qkv, q_norm, k_norm, cos, sin, positions, table, keys, values, layer, q, T.int64(0), kh)
                 for tile in T.serial(T.int64(tiles_of_one)):
                     attend_one(q, positions, table, keys, values, layer, out, n_rows, tile, kh)
         else:
             for m in T.parallel(n_rows):
                 for kh in T.serial(s.n_kv_heads):
-                    append(qkv, cos, sin, positions, table, keys, values, layer, q, m, kh)
+                    append(qkv, q_norm, k_norm, cos, sin, positions, table, keys, values, layer, q, m, kh)
             for f in T.parallel(s.n_kv_heads * n_tiles(n_rows)):
                 attend(q, positions, table, keys, values, layer, out, n_rows, f % n_tiles(n_rows), f // n_tiles(n_rows))
 

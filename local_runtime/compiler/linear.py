@@ -1,4 +1,4 @@
-"""A linear with an adapter beside it: y = W f(x) + strength * B (A f(x)) + bias + residual.
+"""A linear with an adapter beside it: y = scale * (W f(x) + strength * B (A f(x)) + bias) + residual.
 
 The front and A's product are parallel over rows, the matrix over blocks of outputs, so that a block's weights are read
 once and stay in the cache. `strength == 0` skips the adapter: the result equals the base's bit for bit.
@@ -19,7 +19,7 @@ from local_runtime.compiler.projection import Projection
 def linear(p: Projection) -> Callable[..., Any]:
     """Macro: rows `first ..` of `x`, `n_rows` of them, to `y [n_rows, N]`.
 
-    `words, scales, sums` and `t, t_scale, t_sum` are scratch; `n_rows` and `first` are int64.
+    `norm` and `norm_bias` are the front's; `words, scales, sums` and `t, t_scale, t_sum` are scratch; `n_rows` and `first` are int64.
     """
     tile = p.isa.tile_rows
     front = front_row(p.front, p.k, p.eps, p.weight)
@@ -38,14 +38,14 @@ def linear(p: Projection) -> Callable[..., Any]:
 
     @T.macro
     def apply(
-        x, first, norm, w, w_scale, a, a_scale, b, b_scale, rank_blocks, strength, bias, residual, y, n_rows,
+        x, first, norm, norm_bias, w, w_scale, a, a_scale, b, b_scale, rank_blocks, strength, bias, residual, y, n_rows,
         words, scales, sums, t, t_scale, t_sum
     ):  # fmt: skip
         if n_rows == 1:
-            front(x, first, norm, words, scales, sums, T.int64(0))
+            front(x, first, norm, norm_bias, words, scales, sums, T.int64(0))
         else:
             for m in T.parallel(n_rows):
-                front(x, first + m, norm, words, scales, sums, m)
+                front(x, first + m, norm, norm_bias, words, scales, sums, m)
         if p.adapter:
             if strength[0] != T.float32(0):
                 if n_rows == 1:

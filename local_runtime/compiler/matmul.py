@@ -125,6 +125,8 @@ def output_block(p: Projection, rows: int) -> Callable[..., Any]:
                                 acc[i, lane(v)] = (
                                     acc[i, lane(v)] + bias[T.ramp(nb * OUTPUT_BLOCK + tile * width + v * n, 1, n)]
                                 )
+                            if p.scale != 1:
+                                acc[i, lane(v)] = acc[i, lane(v)] * broadcast(T.float32(p.scale), n)
                             if p.residual:
                                 acc[i, lane(v)] = (
                                     acc[i, lane(v)]

@@ -17,7 +17,7 @@ from local_runtime.compiler.layout import PackedLayout, adapter_layouts, check_i
 from local_runtime.compiler.projection import Projection
 from local_runtime.library import RANK_SYMBOLS, Parameter
 from local_runtime.model.decoder_config import DecoderConfig
-from local_runtime.model.layout import QKV_NAMES
+from local_runtime.model.layout import NAMES, Linear, Names, layer_linears
 from local_runtime.model.quantization import Quantization
 
 
@@ -39,44 +39,65 @@ class Plan:
     def attention(self) -> AttentionShape:
         """What the attention kernels depend on."""
         c = self.config
-        return AttentionShape(self.isa, c.n_layers, c.n_heads, c.n_kv_heads, c.head_dim, self.kv_dtype)
+        return AttentionShape(
+            self.isa,
+            c.n_layers,
+            c.n_heads,
+            c.n_kv_heads,
+            c.head_dim,
+            self.kv_dtype,
+            one_linear=len(self.names.qkv_parts) == 1,
+            window=c.sliding_window,
+            multiplier=c.attention_multiplier,
+            norm_eps=c.norm_eps if c.qk_norm else 0.0,
+        )
 
     @cached_property
     def projections(self) -> dict[str, Projection]:
         """The linears of a layer by MLC's names within it."""
         c = self.config
-        q, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
-        inter = (c.intermediate_size, c.intermediate_size)
+        qkv, o, up, down = layer_linears(c)
         return {
-            f"self_attn.{QKV_NAMES[c.family]}": self._projection(
-                c.hidden_size, (q, kv, kv), Front.RMS_NORM, c.qkv_bias
-            ),
-            "self_attn.o_proj": self._projection(q, (c.hidden_size,), Front.PLAIN, c.o_bias),
-            "mlp.gate_up_proj": self._projection(c.hidden_size, inter, Front.RMS_NORM, c.mlp_bias),
-            "mlp.down_proj": self._projection(c.intermediate_size, (c.hidden_size,), Front.SWIGLU, c.mlp_bias),
+            qkv.name: self._projection(qkv, self.norm),
+            o.name: self._projection(o, Front.PLAIN, residual=True, scale=c.residual_multiplier),
+            up.name: self._projection(up, self.norm),
+            down.name: self._projection(down, Front(c.activation), residual=True, scale=c.residual_multiplier),
         }
 
     @cached_property
     def head(self) -> Projection:
         """The output head."""
-        return self._projection(
-            self.config.hidden_size, (self.config.vocab_size,), Front.RMS_NORM, False, adapter=False
-        )
+        return self._table(self.config.vocab_size, 1.0 / self.config.logits_divisor)
+
+    @cached_property
+    def positions(self) -> Projection | None:
+        """The table of learned positions, which is packed like a linear."""
+        return self._table(self.config.learned_positions) if self.config.learned_positions else None
+
+    @property
+    def names(self) -> Names:
+        """What the tensors are called."""
+        return NAMES[self.config.family]
+
+    @property
+    def norm(self) -> Front:
+        """The front of what follows a norm."""
+        return Front.LAYER_NORM if self.config.layer_norm else Front.RMS_NORM
 
     @cached_property
     def model_parameters(self) -> tuple[Parameter, ...]:
         """Parameters of the whole model."""
-        norm = Parameter("model.norm.weight", (self.config.hidden_size,), "float32", ())
-        head = () if self.config.tied_embeddings else packed_weight("lm_head", self.head)
-        return (*packed_weight("model.embed_tokens", self.head), *head, norm)
+        head = () if self.config.tied_embeddings else packed_weight(self.names.head, self.head)
+        positions = packed_weight(self.names.positions, self.positions) if self.positions else ()
+        norm = self._norm_parameters(self.names.norm)
+        return (*packed_weight(self.names.embedding, self.head), *positions, *head, *norm)
 
     @cached_property
     def layer_parameters(self) -> tuple[Parameter, ...]:
         """Parameters of one layer, by names within it."""
-        norms = [
-            Parameter(f"{name}.weight", (self.config.hidden_size,), "float32", ())
-            for name in ("input_layernorm", "post_attention_layernorm")
-        ]
+        norms = [*self._norm_parameters(self.names.attention_norm), *self._norm_parameters(self.names.mlp_norm)]
+        if self.config.qk_norm:
+            norms += [vector(f"{name}.weight", self.config.head_dim) for name in (self.names.q_norm, self.names.k_norm)]
         linears = [
             parameter
             for (name, p), rank in zip(self.projections.items(), RANK_SYMBOLS, strict=True)
@@ -88,7 +109,7 @@ class Plan:
     def parameters(self) -> tuple[Parameter, ...]:
         """All parameters in order."""
         layers = (
-            Parameter(f"model.layers.{n}.{p.name}", p.shape, p.dtype, p.parts)
+            Parameter(f"{self.names.layers}.{n}.{p.name}", p.shape, p.dtype, p.parts)
             for n in range(self.config.n_layers)
             for p in self.layer_parameters
         )
@@ -107,15 +128,29 @@ class Plan:
         """Place of a parameter within its layer's list; None for one that layers do not have."""
         return next((i for i, p in enumerate(self.layer_parameters) if p.name == name), None)
 
+    def _norm_parameters(self, name: str) -> list[Parameter]:
+        ends = ("weight", "bias") if self.config.layer_norm else ("weight",)
+        return [vector(f"{name}.{end}", self.config.hidden_size) for end in ends]
+
+    def _table(self, n_rows: int, scale: float = 1.0) -> Projection:
+        """A matrix `[n_rows, hidden]` without adapter and bias: the embedding, a head."""
+        linear = Linear("", self.config.hidden_size, {"": n_rows}, bias=False)
+        return self._projection(linear, self.norm, adapter=False, scale=scale)
+
     def _projection(
-        self, k: int, parts: tuple[int, ...], front: Front, has_bias: bool, adapter: bool = True
+        self, linear: Linear, front: Front, *, residual: bool = False, adapter: bool = True, scale: float = 1.0
     ) -> Projection:
-        check_inputs(k)
+        check_inputs(linear.n_in)
         a, b = adapter_layouts(self.quantization, self.isa)
-        residual = front in (Front.PLAIN, Front.SWIGLU)
+        parts = tuple(linear.parts.values())
         return Projection(
-            self.isa, k, parts, front, self.config.norm_eps, self.weight, a, b, adapter, has_bias, residual
-        )
+            self.isa, linear.n_in, parts, front, self.config.norm_eps, self.weight, a, b, adapter, linear.bias, residual, scale
+        )  # fmt: skip
+
+
+def vector(name: str, size: int) -> Parameter:
+    """A vector that is taken as it is."""
+    return Parameter(name, (size,), "float32", ())
 
 
 def packed_weight(name: str, p: Projection) -> tuple[Parameter, ...]:

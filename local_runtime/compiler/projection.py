@@ -29,6 +29,8 @@ class Projection:
     adapter: bool
     bias: bool
     residual: bool
+    scale: float = 1.0
+    """Of the outputs, before the residual is added."""
 
     @property
     def n_groups(self) -> int:

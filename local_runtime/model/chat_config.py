@@ -9,7 +9,7 @@ import msgspec
 
 from local_runtime.errors import ModelInvalid
 from local_runtime.model.config_json import MODEL_TYPES, ConfigJson, RopeJson, decoder_config
-from local_runtime.model.decoder_config import DecoderConfig, RopeScaling
+from local_runtime.model.decoder_config import Activation, DecoderConfig, RopeScaling
 from local_runtime.model.json_file import read_json
 from local_runtime.model.quantization import QUANTIZATIONS, Quantization
 
@@ -23,6 +23,13 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
 )
 """What mlc_llm copies, in its order."""
+
+
+MLC_ACTIVATIONS = dict.fromkeys(("llama", "granite", "qwen2", "qwen3"), Activation.SWIGLU) | {
+    "starcoder2": Activation.GELU_TANH,
+    "gpt_bigcode": Activation.GELU,
+}
+"""What mlc_llm computes in the MLPs of a family, whatever the configuration says."""
 
 
 class ChatConfig(msgspec.Struct):
@@ -108,17 +115,21 @@ def chat_config(
 
 
 def why_mlc_cannot_serve(config: DecoderConfig, quantization: Quantization) -> list[str]:
-    """What keeps mlc_llm from serving a folder (its `llama_model.py`, `qwen2_model.py`); empty if nothing does."""
+    """What keeps mlc_llm from serving a folder (its `*_model.py` of the family); empty if nothing does."""
     heads_size, kind = config.n_heads * config.head_dim, config.rope_scaling.kind
     served_kinds = ("default", "llama3") if config.family == "llama" else ("default",)
     is_llama = config.family == "llama"
     reasons = {
+        "it has no definition of Granite": config.family == "granite",
+        f"a sliding window of {config.sliding_window} tokens": config.sliding_window > 0,
+        "a head tied to the embedding is expected": config.family == "starcoder2" and not config.tied_embeddings,
+        f"activation {config.activation.value}": config.activation is not MLC_ACTIVATIONS[config.family],
         f"quantization {quantization.name} is ours alone": not quantization.mlc_can_serve,
         "biases in attention": is_llama and (config.qkv_bias or config.o_bias),
-        "biases in the MLP": config.mlp_bias,
+        "biases in the MLP": config.mlp_bias and not config.layer_norm,
         f"rope scaling {kind}": kind not in served_kinds,
         f"{config.n_heads} heads do not divide {config.hidden_size}": config.hidden_size % config.n_heads != 0,
-        f"heads of {heads_size} together, hidden size {config.hidden_size}": not is_llama
+        f"heads of {heads_size} together, hidden size {config.hidden_size}": config.family not in ("llama", "qwen3")
         and heads_size != config.hidden_size,
     }
     return [reason for reason, holds in reasons.items() if holds]
@@ -149,9 +160,17 @@ def _steps(stage: Any, plural: str) -> list[dict[str, Any]]:
 
 
 def _model_config(config: DecoderConfig, prefill_chunk_size: int) -> dict[str, Any]:
-    """MLC's `LlamaConfig` or `QWen2Config`; what MLC's lack (`rope_scaling` of Qwen2, biases of Llama) it ignores."""
-    shared = {
-        "hidden_act": "silu",
+    """The family's configuration in MLC; what MLC's lack (`rope_scaling` of Qwen2, biases of Llama) it ignores."""
+    run = {
+        "context_window_size": config.context_tokens,
+        "prefill_chunk_size": prefill_chunk_size,
+        "tensor_parallel_shards": 1,
+        "max_batch_size": 128,
+    }
+    if config.family == "gpt_bigcode":
+        return gpt_json(config) | run | {"vocab_size": config.vocab_size, "tie_word_embeddings": config.tied_embeddings}
+    shared = run | {
+        "hidden_act": hidden_act(config),
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
         "num_attention_heads": config.n_heads,
@@ -162,20 +181,64 @@ def _model_config(config: DecoderConfig, prefill_chunk_size: int) -> dict[str, A
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tied_embeddings,
         "rope_scaling": rope_json(config.rope_scaling),
-        "context_window_size": config.context_tokens,
-        "prefill_chunk_size": prefill_chunk_size,
-        "tensor_parallel_shards": 1,
-        "max_batch_size": 128,
     }
-    if config.family == "qwen2":
-        return shared | {"rope_theta": config.rope_theta, "dtype": "float32"}
-    return shared | {
-        "position_embedding_base": config.rope_theta,
-        "pipeline_parallel_stages": 1,
-        "disaggregation": False,
-        "attention_bias": config.qkv_bias,
-        "mlp_bias": config.mlp_bias,
+    if config.family == "starcoder2":
+        return shared | {
+            "rope_theta": config.rope_theta,
+            "norm_epsilon": config.norm_eps,
+            "use_bias": config.mlp_bias,
+            "use_cache": True,
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+            "sliding_window": config.sliding_window or None,
+        }
+    if config.family in ("qwen2", "qwen3"):
+        bias = {"attention_bias": config.qkv_bias} if config.family == "qwen3" else {}
+        return shared | {"rope_theta": config.rope_theta, "dtype": "float32"} | bias
+    return (
+        shared
+        | {
+            "position_embedding_base": config.rope_theta,
+            "pipeline_parallel_stages": 1,
+            "disaggregation": False,
+            "attention_bias": config.qkv_bias,
+            "mlp_bias": config.mlp_bias,
+        }
+        | granite_json(config)
+    )
+
+
+def gpt_json(config: DecoderConfig) -> dict[str, Any]:
+    """A shape as GPT-BigCode spells it."""
+    return {
+        "n_embd": config.hidden_size,
+        "n_inner": config.intermediate_size,
+        "n_layer": config.n_layers,
+        "n_head": config.n_heads,
+        "n_positions": config.learned_positions,
+        "layer_norm_epsilon": config.norm_eps,
+        "activation_function": hidden_act(config),
+        "multi_query": True,
     }
+
+
+def granite_json(config: DecoderConfig) -> dict[str, Any]:
+    """Granite's multipliers; nothing for other families."""
+    if config.family != "granite":
+        return {}
+    return {
+        "embedding_multiplier": config.embedding_multiplier,
+        "residual_multiplier": config.residual_multiplier,
+        "attention_multiplier": config.attention_multiplier,
+        "logits_scaling": config.logits_divisor,
+    }
+
+
+def hidden_act(config: DecoderConfig) -> str:
+    """transformers' name of the activation."""
+    return {Activation.SWIGLU: "silu", Activation.GELU: "gelu", Activation.GELU_TANH: "gelu_pytorch_tanh"}[
+        config.activation
+    ]
 
 
 def rope_json(scaling: RopeScaling) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 from rich.table import Table
 
-from local_runtime.errors import RuntimeFault
+from local_runtime.errors import BadRequest, RuntimeFault
 from local_runtime.model import importing, registry
 from local_runtime.model.chat_config import why_mlc_cannot_serve
 from local_runtime.model.memory import kv_bytes
@@ -140,21 +140,33 @@ def remove(name: str, yes: bool) -> None:
 
 @model.command("compile", epilog="Example: understudy model compile Qwen2.5-Coder-0.5B-q8f16_g32")
 @click.argument("name")
-@click.option("--target", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
-def compile_(name: str, target: str) -> None:
+@click.option("--target", type=click.Choice(["auto", "cpu", "cuda", "metal"]), default="auto", show_default=True)
+@click.option("--arch", help="The NVIDIA GPU to compile for, sm_75 to sm_90; by default the one that is here.")
+@click.option(
+    "--source",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the source of the GPU's kernels to this file instead; works on any machine.",
+)
+def compile_(name: str, target: str, arch: str | None, source: Path | None) -> None:
     """Compile a model's library for this machine now, rather than when it is first used.
 
-    A second model of the same shape and quantization finds it there.
+    A second model of the same shape and quantization finds it there. CUDA and Metal code is compiled, not yet run on such
+    hardware by those who wrote it: `understudy doctor --run` tells whether it works on yours.
     """
-    from local_runtime.library import ensure_library  # noqa: PLC0415  only this command compiles
-    from local_runtime.target import detect  # noqa: PLC0415
+    from local_runtime import library as libraries  # noqa: PLC0415  only this command compiles
+    from local_runtime.target import CPU, choose_target  # noqa: PLC0415
 
     opened = ModelFolder.open(registry.find(name))
-    # `auto` finds the CPU as long as there is no compiled engine for GPUs.
-    device = detect()
+    device = choose_target(target, arch)
+    if source is not None and device.kind == CPU:
+        raise BadRequest("a CPU's kernels have no source: they are compiled to machine code", "add --target cuda")
     with Console(stderr=True).status("compiling") as status:
-        library = ensure_library(opened.config, opened.quantization, device, progress=status.update)
-    click.echo(f"compiled {name} for {device.kind} {device.isa}: {library.path}")
+        if source is not None:
+            libraries.write_device_source(opened.config, opened.quantization, device, source, status.update)
+            click.echo(f"wrote {device.name} kernels of {name}: {source}")
+            return
+        library = libraries.ensure_library(opened.config, opened.quantization, device, progress=status.update)
+    click.echo(f"compiled {name} for {device.name}: {library.path}")
 
 
 def _import(path: Path, name: str | None, quantization: str, bar: Progress, **options: Any) -> Path:

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+
+
+class Activation(StrEnum):
+    """What an MLP computes between its linears."""
+
+    SWIGLU = "swiglu"
+    """silu(gate) * up, of two linears."""
+    GELU = "gelu"
+    """x Φ(x) of one linear, with the normal distribution Φ itself."""
+    GELU_TANH = "gelu_tanh"
+    """The same with Φ by tanh (Hendrycks & Gimpel, arXiv 1606.08415)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,21 @@ class DecoderConfig:
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
+    layer_norm: bool = False
+    """Norms take the mean away and have a bias; else they are RMS norms."""
+    qk_norm: bool = False
+    """Each head's query and key pass an RMS norm before they are rotated."""
+    activation: Activation = Activation.SWIGLU
+    learned_positions: int = 0
+    """Rows of a table of positions that is added to the embedding, in place of rotary positions; 0 for rotary ones."""
+    sliding_window: int = 0
+    """How many tokens, itself included, a token looks at; 0 for all before it."""
+    embedding_multiplier: float = 1.0
+    residual_multiplier: float = 1.0
+    """Of what attention and MLP add to the stream."""
+    attention_multiplier: float = 0.0
+    """Of a query's product with a key; 0 for 1 / sqrt(head_dim)."""
+    logits_divisor: float = 1.0
 
     @property
     def identity(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,6 @@ class FloatWeights:
         self.folder = folder
         self.config = config
         self._files = self._find()
-        self.size_bytes = 0
         self._dtypes: dict[str, str] = {}
         wanted = {part.name: fused.part_shape(part) for fused in fused_tensors(config) for part in fused.parts}
         for name, shape in wanted.items():
@@ -54,6 +54,11 @@ class FloatWeights:
         for name in self._files.keys() - wanted.keys():
             if not name.endswith(BUFFERS) and not (config.tied_embeddings and name == "lm_head.weight"):
                 raise ModelInvalid(f"{self._files[name]}: tensor {name[:200]} belongs to no such decoder")
+        self.size_bytes = sum(
+            math.prod(fused.part_shape(part)) * DTYPES[self._dtypes[part.name]].itemsize
+            for fused in fused_tensors(config)
+            for part in fused.parts
+        )
 
     def blocks(self, fused: Fused) -> Iterator[tuple[slice, Array]]:
         """The rows of one of MLC's fused tensors and their values, block by block, in the dtype of the file."""
@@ -121,7 +126,6 @@ class FloatWeights:
         if dtype not in DTYPES:
             raise ModelInvalid(f"{file}: {name}: expected one of {', '.join(DTYPES)}, found {dtype}")
         self._dtypes[name] = dtype
-        self.size_bytes += int(np.prod(shape)) * DTYPES[dtype].itemsize
 
 
 def blocks(n_rows: int, row_bytes: int, block_bytes: int = 16 << 20) -> Iterator[slice]:

@@ -149,7 +149,7 @@ def _check_tensors(cache: TensorCache, config: DecoderConfig, quantization: Quan
         raise ModelInvalid(f"{cache.file}: expected {config.n_layers} layers, found {len(records)} tensors")
     by_name: dict[str, Fused] = {}
     for fused in fused_tensors(config):
-        by_name |= {part.name: fused for part in fused.parts}
+        by_name = {part.name: fused for part in fused.parts} | by_name  # a tied head comes last and is the embedding
         for name, (shape, dtype) in stored_tensors(fused, quantization).items():
             record = records.pop(name, None)
             if record is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,30 @@ from safetensors import TensorSpec, serialize_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from local_runtime.model.config_writing import huggingface_config
-from local_runtime.model.decoder_config import DecoderConfig
+from local_runtime.model.decoder_config import Activation, DecoderConfig
 from local_runtime.model.layout import fused_tensors
 
+TINY = DecoderConfig("llama", 128, 320, 2, 4, 2, 32, 512, 1024, tied_embeddings=True)
+_STARCODER = replace(
+    TINY, intermediate_size=512, norm_eps=1e-5, qkv_bias=True, o_bias=True, mlp_bias=True, layer_norm=True
+)
 SHAPES = {
-    "tiny": DecoderConfig("llama", 128, 320, 2, 4, 2, 32, 512, 1024, tied_embeddings=True),
+    "tiny": TINY,
+    "tiny-qwen3": replace(TINY, family="qwen3", head_dim=48, rope_theta=1e6, qk_norm=True),
+    "tiny-granite": replace(
+        TINY,
+        family="granite",
+        embedding_multiplier=12.0,
+        residual_multiplier=0.22,
+        attention_multiplier=0.015625,
+        logits_divisor=2.0,
+    ),
+    "tiny-starcoder2": replace(
+        _STARCODER, family="starcoder2", activation=Activation.GELU_TANH, rope_theta=1e5, sliding_window=256
+    ),
+    "tiny-starcoder": replace(
+        _STARCODER, family="gpt_bigcode", activation=Activation.GELU, n_kv_heads=1, learned_positions=1024
+    ),
     "46m": DecoderConfig("llama", 512, 1536, 12, 8, 4, 64, 16384, 4096, tied_embeddings=True),
     "qwen-0.5b": DecoderConfig(
         "qwen2", 896, 4864, 24, 14, 2, 64, 151936, 32768, rope_theta=1e6, tied_embeddings=True, qkv_bias=True
@@ -36,6 +56,7 @@ SENTINELS = ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<
 """Special tokens, with ids from 0 in this order."""
 DTYPES = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 SHARD_BYTES = 512 << 20
+_TABLES = ("embed_tokens.weight", "wte.weight", "lm_head.weight")
 
 
 def write_folder(
@@ -101,7 +122,7 @@ def _corpus() -> Iterator[str]:
 
 
 def _write_weights(out: Path, config: DecoderConfig, seed: int, dtype: np.dtype[Any], shard_bytes: int) -> None:
-    wanted = [(part.name, t.part_shape(part)) for t in fused_tensors(config) for part in t.parts]
+    wanted = list({part.name: t.part_shape(part) for t in fused_tensors(config) for part in t.parts}.items())
     shards: list[list[tuple[str, tuple[int, ...]]]] = [[]]
     filled = 0
     for name, shape in wanted:
@@ -132,11 +153,11 @@ def random_weight(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray[An
     random = np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode())]))
     weight = random.standard_normal(shape, dtype=np.float32)
     if len(shape) == 2:
-        gain = 2.0 if "embed_tokens" in name or name.startswith("lm_head") else 1.0
+        gain = 2.0 if name.endswith(_TABLES) else 1.0
         weight *= gain / float(np.sqrt(shape[1]))
     else:
         weight *= 0.1
-        weight += 1.0 if "norm" in name else 0.0
+        weight += 1.0 if name.endswith(".weight") else 0.0  # of a norm
     return weight
 
 

@@ -17,9 +17,9 @@ from peft import PeftModel
 from local_runtime.compiled.compiled_engine import CompiledEngine
 from local_runtime.compiled.runtime import MAX_ROWS
 from local_runtime.engine import Adapter, Prompt
-from local_runtime.model.decoder_config import DecoderConfig, RopeScaling
+from local_runtime.model.decoder_config import Activation, DecoderConfig, RopeScaling
 from local_runtime.model.importing import import_model
-from local_runtime.model.layout import fused_tensors
+from local_runtime.model.layout import NAMES, fused_tensors
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
@@ -41,7 +41,8 @@ def imported(source: Path, config: DecoderConfig, quantization: str, name: str, 
     """The folder of a model with random weights, whose logits have a spread near 1, as an untrained model's."""
     write_folder(source, config, seed=seed)
     weights = safetensors.numpy.load_file(source / "model.safetensors")
-    weights["model.norm.weight"] *= np.float32(0.4)
+    for end in (".weight", ".bias") if config.layer_norm else (".weight",):
+        weights[NAMES[config.family].norm + end] *= np.float32(0.4)
     safetensors.numpy.save_file(weights, source / "model.safetensors", {"format": "pt"})
     return import_model(source, QUANTIZATIONS[quantization], name)
 
@@ -94,22 +95,47 @@ def engine_logits(
     return np.concatenate(rows)
 
 
+# Every family, its heads of another size each, and what only some of them have.
+NORMED = DecoderConfig(
+    "starcoder2", 64, 96, 2, 4, 2, 32, 320, 512, norm_eps=1e-5, tied_embeddings=True, qkv_bias=True, o_bias=True,
+    mlp_bias=True, layer_norm=True, activation=Activation.GELU_TANH, rope_theta=1e5, sliding_window=45,
+)  # fmt: skip
+FAMILIES = {
+    "llama": GROUPED,
+    "codellama": replace(GROUPED, rope_theta=1e6),
+    "deepseek-coder": replace(GROUPED, rope_scaling=SCALINGS["linear"], rope_theta=1e5),
+    "seed-coder": replace(GROUPED, rope_theta=5e5),
+    "qwen2": QWEN2,
+    "qwen3": DecoderConfig("qwen3", 64, 96, 2, 4, 2, 48, 320, 256, rope_theta=1e6, tied_embeddings=True, qk_norm=True),
+    "granite": DecoderConfig(
+        "granite", 64, 96, 2, 4, 2, 80, 320, 256, tied_embeddings=True, embedding_multiplier=3.0,
+        residual_multiplier=0.5, attention_multiplier=0.2, logits_divisor=0.5,
+    ),
+    "starcoder2": NORMED,
+    "starcoder": replace(
+        NORMED, family="gpt_bigcode", hidden_size=128, n_heads=8, n_kv_heads=1, head_dim=16, activation=Activation.GELU,
+        learned_positions=256, context_tokens=256, rope_theta=1e4, sliding_window=0,
+    ),
+}  # fmt: skip
+
+
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def write_adapter(
-    folder: Path, config: DecoderConfig, *, rank: int = 8, targets: tuple[str, ...] = TARGETS, seed: int = 1, layers: tuple[int, ...] | None = None,
+    folder: Path, config: DecoderConfig, *, rank: int = 8, targets: tuple[str, ...] | None = None, seed: int = 1, layers: tuple[int, ...] | None = None,
     size: float = 0.1, manifest: dict[str, Any] | None = None, **options: Any,
 ) -> Path:  # fmt: skip
-    """A PEFT folder with random matrices."""
+    """A PEFT folder with random matrices, on all linears unless `targets` names some."""
     random = np.random.default_rng(seed)
     tensors = {}
     wanted = {
         p.name.removesuffix(".weight"): f.part_shape(p)
         for f in fused_tensors(config)
         for p in f.parts
-        if ".layers." in p.name and len(f.shape) == 2
+        if f.takes_adapter
     }
+    targets = targets or tuple(sorted({module.rpartition(".")[2] for module in wanted}))
     settings = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

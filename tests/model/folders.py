@@ -21,7 +21,9 @@ YARN = DecoderConfig(
     "qwen2", 64, 96, 1, 4, 4, 16, 320, 512, qkv_bias=True,
     rope_scaling=RopeScaling("yarn", 4.0, original_context_tokens=128, attention_factor=1.138629436111989),
 )  # fmt: skip
-ODDITIES = {"llama": LLAMA, "qwen2": QWEN2, "untied": UNTIED, "llama3": LLAMA3, "linear": LINEAR, "yarn": YARN}
+ODDITIES = {"llama": LLAMA, "qwen2": QWEN2, "untied": UNTIED, "llama3": LLAMA3, "linear": LINEAR, "yarn": YARN} | {
+    name: SHAPES[f"tiny-{name}"] for name in ("qwen3", "granite", "starcoder2", "starcoder")
+}
 
 
 def imported(source: Path, config: DecoderConfig = LLAMA, quantization: str = "q4f16_1", **options: Any) -> Path:

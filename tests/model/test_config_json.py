@@ -13,7 +13,7 @@ from folders import LLAMA, ODDITIES, QWEN2
 from local_runtime.errors import ModelInvalid, ModelMissing
 from local_runtime.model.chat_config import read_chat_config
 from local_runtime.model.config_json import ConfigJson, decoder_config, family_of
-from local_runtime.model.decoder_config import DecoderConfig
+from local_runtime.model.decoder_config import Activation, DecoderConfig, RopeScaling
 from local_runtime.model.json_file import read_json
 from local_runtime.model.synthetic import write_folder
 
@@ -78,6 +78,10 @@ def test_yarn_computes_the_factor_of_attention_as_transformers_does(tmp_path: Pa
             "architecture GPT2LMHeadModel is not known; known are LlamaForCausalLM",
         ),
         ({"architectures": None}, "architecture none is not known"),
+        ({"architectures": ["Qwen3MoeForCausalLM"]}, "architecture Qwen3MoeForCausalLM is a mixture of experts"),
+        ({"architectures": ["Starcoder2ForCausalLM"], "hidden_act": "relu"}, "activation 'relu'; expected gelu or"),
+        ({"architectures": ["GPTBigCodeForCausalLM"], "hidden_act": None, "multi_query": False}, "without multi-query"),
+        ({"architectures": ["GPTBigCodeForCausalLM"], "hidden_act": None, "scale_attn_weights": False}, "scaling"),
         ({"hidden_act": "gelu"}, "activation 'gelu'; expected silu"),
         ({"num_key_value_heads": 3}, "4 heads are not a multiple of 3"),
         ({"head_dim": 15}, "head_dim 15; expected an even number"),
@@ -141,6 +145,96 @@ def test_the_configurations_of_mlcs_own_folders(tmp_path: Path) -> None:
             "qwen2", 1536, 8960, 28, 12, 2, 128, 151936, 32768, rope_theta=1e6, tied_embeddings=True, qkv_bias=True
         ),
     ]
+
+
+BIGCODE = {"qkv_bias": True, "o_bias": True, "mlp_bias": True, "layer_norm": True, "tied_embeddings": True}
+PUBLISHED = {
+    "starcoder2-3b": (
+        {
+            "architectures": ["Starcoder2ForCausalLM"], "hidden_act": "gelu_pytorch_tanh", "hidden_size": 3072,
+            "intermediate_size": 12288, "max_position_embeddings": 16384, "mlp_type": "default", "norm_epsilon": 1e-05,
+            "norm_type": "layer_norm", "num_attention_heads": 24, "num_hidden_layers": 30, "num_key_value_heads": 2,
+            "rope_theta": 999999.4420358813, "sliding_window": 4096, "use_bias": True, "vocab_size": 49152,
+        },
+        DecoderConfig(
+            "starcoder2", 3072, 12288, 30, 24, 2, 128, 49152, 16384, norm_eps=1e-5, rope_theta=999999.4420358813,
+            activation=Activation.GELU_TANH, sliding_window=4096, **BIGCODE,
+        ),
+    ),
+    "starcoder": (
+        {
+            "activation_function": "gelu", "architectures": ["GPTBigCodeForCausalLM"], "attention_softmax_in_fp32": True,
+            "layer_norm_epsilon": 1e-05, "multi_query": True, "n_embd": 6144, "n_head": 48, "n_inner": 24576, "n_layer": 40,
+            "n_positions": 8192, "scale_attn_weights": True, "vocab_size": 49152,
+        },
+        DecoderConfig(
+            "gpt_bigcode", 6144, 24576, 40, 48, 1, 128, 49152, 8192, norm_eps=1e-5, activation=Activation.GELU,
+            learned_positions=8192, **BIGCODE,
+        ),
+    ),
+    "granite-3.1-2b-base": (
+        {
+            "architectures": ["GraniteForCausalLM"], "attention_bias": False, "attention_multiplier": 0.015625,
+            "embedding_multiplier": 12.0, "hidden_act": "silu", "hidden_size": 2048, "intermediate_size": 8192,
+            "logits_scaling": 8.0, "max_position_embeddings": 131072, "mlp_bias": False, "num_attention_heads": 32,
+            "num_hidden_layers": 40, "num_key_value_heads": 8, "residual_multiplier": 0.22, "rms_norm_eps": 1e-05,
+            "rope_scaling": None, "rope_theta": 5000000.0, "tie_word_embeddings": True, "vocab_size": 49152,
+        },
+        DecoderConfig(
+            "granite", 2048, 8192, 40, 32, 8, 64, 49152, 131072, norm_eps=1e-5, rope_theta=5e6, tied_embeddings=True,
+            embedding_multiplier=12.0, residual_multiplier=0.22, attention_multiplier=0.015625, logits_divisor=8.0,
+        ),
+    ),
+    "qwen3-0.6b": (
+        {
+            "architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "head_dim": 128, "hidden_act": "silu",
+            "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 40960, "max_window_layers": 28,
+            "num_attention_heads": 16, "num_hidden_layers": 28, "num_key_value_heads": 8, "rms_norm_eps": 1e-06,
+            "rope_scaling": None, "rope_theta": 1000000, "sliding_window": None, "tie_word_embeddings": True,
+            "use_sliding_window": False, "vocab_size": 151936,
+        },
+        DecoderConfig(
+            "qwen3", 1024, 3072, 28, 16, 8, 128, 151936, 40960, rope_theta=1e6, tied_embeddings=True, qk_norm=True
+        ),
+    ),
+    "deepseek-coder-1.3b": (
+        {
+            "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": 2048, "intermediate_size": 5504,
+            "max_position_embeddings": 16384, "num_attention_heads": 16, "num_hidden_layers": 24,
+            "num_key_value_heads": 16, "rms_norm_eps": 1e-06, "rope_scaling": {"factor": 4.0, "type": "linear"},
+            "rope_theta": 100000, "tie_word_embeddings": False, "vocab_size": 32256,
+        },
+        DecoderConfig(
+            "llama", 2048, 5504, 24, 16, 16, 128, 32256, 16384, rope_theta=1e5, rope_scaling=RopeScaling("linear", 4.0)
+        ),
+    ),
+    "codellama-7b": (
+        {
+            "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 11008,
+            "max_position_embeddings": 16384, "num_attention_heads": 32, "num_hidden_layers": 32,
+            "num_key_value_heads": 32, "rms_norm_eps": 1e-05, "rope_scaling": None, "rope_theta": 1000000,
+            "tie_word_embeddings": False, "vocab_size": 32016,
+        },
+        DecoderConfig("llama", 4096, 11008, 32, 32, 32, 128, 32016, 16384, norm_eps=1e-5, rope_theta=1e6),
+    ),
+    "seed-coder-8b": (
+        {
+            "architectures": ["LlamaForCausalLM"], "attention_bias": False, "head_dim": 128, "hidden_act": "silu",
+            "hidden_size": 4096, "intermediate_size": 14336, "max_position_embeddings": 32768, "mlp_bias": False,
+            "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8, "rms_norm_eps": 1e-06,
+            "rope_scaling": None, "rope_theta": 500000.0, "tie_word_embeddings": False, "vocab_size": 155136,
+        },
+        DecoderConfig("llama", 4096, 14336, 32, 32, 8, 128, 155136, 32768, rope_theta=5e5),
+    ),
+}  # fmt: skip
+"""What the makers' own `config.json` say, without fields that nobody computes with, and the decoder behind it."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models(tmp_path: Path, name: str) -> None:
+    content, expected = PUBLISHED[name]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert read(tmp_path / "config.json") == expected
 
 
 def test_a_huge_configuration_is_refused(tmp_path: Path) -> None:
