@@ -37,7 +37,7 @@ def random_adapter(folder: Path, config: DecoderConfig, rank: int, seed: int) ->
     tensors = {}
     for fused in fused_tensors(config):
         for part in fused.parts:
-            if ".layers." in part.name and len(fused.shape) == 2:
+            if fused.takes_adapter:
                 n_out, n_in = fused.part_shape(part)
                 stem = f"base_model.model.{part.name.removesuffix('.weight')}"
                 tensors[f"{stem}.lora_A.weight"] = random.standard_normal((rank, n_in), dtype=np.float32) * np.float32(

@@ -50,7 +50,7 @@ def write_adapter(folder: Path, model: ModelFolder, seed: int) -> Path:
     tensors = {}
     for fused in fused_tensors(model.config):
         for part in fused.parts:
-            if ".layers." in part.name and len(fused.shape) == 2:
+            if fused.takes_adapter:
                 n_out, n_in = fused.part_shape(part)
                 stem = f"base_model.model.{part.name.removesuffix('.weight')}"
                 for side, shape in (("A", (RANK, n_in)), ("B", (n_out, RANK))):

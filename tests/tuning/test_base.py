@@ -13,6 +13,7 @@ from conftest import TINY, Make
 from local_runtime.model.config_writing import huggingface_config
 from local_runtime.model.decoder_config import DecoderConfig, RopeScaling
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.model.synthetic import SHAPES
 from trainer.tuning.base import Placement, add_adapter, head_weight, hidden_states, load_base, trainable
 from trainer.tuning.memory import estimate_bytes
 from trainer.tuning.recipe import ATTENTION, MLP, Recipe, preset
@@ -31,7 +32,15 @@ def logits(adapted: torch.nn.Module) -> torch.Tensor:
         return hidden_states(adapted, IDS) @ head_weight(adapted).T
 
 
-@pytest.mark.parametrize("config", [TINY, QWEN2, UNTIED, STRETCHED], ids=["llama", "qwen2", "untied", "stretched"])
+FAMILIES = {
+    "llama": TINY,
+    "qwen2": QWEN2,
+    "untied": UNTIED,
+    "stretched": STRETCHED,
+} | {name: SHAPES[f"tiny-{name}"] for name in ("qwen3", "granite", "starcoder2", "starcoder")}
+
+
+@pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES)
 def test_the_base_is_what_transformers_computes_with_the_folders_weights(
     make_model: Make, config: DecoderConfig
 ) -> None:
@@ -46,6 +55,21 @@ def test_the_base_is_what_transformers_computes_with_the_folders_weights(
     with torch.no_grad():
         expected = theirs.eval()(IDS).logits
     np.testing.assert_allclose(logits(ours).numpy(), expected.numpy(), atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "granite", "starcoder2", "starcoder"])
+def test_every_family_learns_on_the_linears_that_are_meant(make_model: Make, name: str) -> None:
+    """Fresh it changes nothing; all its matrices get gradients; its size is what the estimate says."""
+    model = make_model(FAMILIES[name], "q8f16_g32")
+    for recipe in (SMALL, replace(SMALL, targets=MLP)):
+        adapted = add_adapter(load_base(model, CPU), recipe)
+        assert torch.equal(logits(adapted), logits(load_base(model, CPU)))
+        torch.autograd.backward(weighted_nats(adapted, IDS, torch.ones(IDS.shape)))
+        matrices = trainable(adapted)
+        assert all(w.grad is not None and w.grad.abs().max() > 0 for n, w in matrices.items() if ".lora_B." in n)
+        size = sum(w.numel() for w in matrices.values())
+        assert estimate_bytes(model, recipe, CPU)["adapter and gradients"] == size * 8
+        assert {".mlp." in n for n in matrices} == ({True} if recipe.targets == MLP else {True, False})
 
 
 def test_a_fresh_adapter_changes_nothing_and_its_size_is_the_formulas(model: ModelFolder) -> None:

@@ -37,11 +37,13 @@ def manifest(model: ModelFolder, recipe: Recipe, corpus_hash: str, parent: str |
     }
 
 
-def write(run: Path, weights: dict[str, nn.Parameter], recipe: Recipe, said: dict[str, Any]) -> Path:
+def write(
+    run: Path, weights: dict[str, nn.Parameter], recipe: Recipe, said: dict[str, Any], family: str = "llama"
+) -> Path:
     """Write `run/adapter` atomically and return it. Raises DiskFull, RuntimeFault."""
     folder, part = run / NAME, run / (NAME + ".part")
-    config = lora_config(recipe).to_dict()
-    config |= {"target_modules": sorted(recipe.targets), "inference_mode": True, "peft_type": "LORA"}
+    config = lora_config(recipe, family).to_dict()
+    config |= {"target_modules": sorted(config["target_modules"]), "inference_mode": True, "peft_type": "LORA"}
     tensors = {
         name.replace(".default.", "."): weights[name].detach().float().cpu().contiguous() for name in sorted(weights)
     }

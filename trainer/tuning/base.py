@@ -17,6 +17,7 @@ from local_runtime.compiled.peft_folder import LowRanks, check_fits, read_adapte
 from local_runtime.engine import Adapter
 from local_runtime.errors import AdapterInvalid
 from local_runtime.model.config_writing import huggingface_config
+from local_runtime.model.layout import fused_tensors, peft_targets
 from local_runtime.model.model_folder import ModelFolder
 from trainer.tuning.faults import TrainingFailed
 from trainer.tuning.recipe import Recipe
@@ -46,15 +47,17 @@ def load_base(model: ModelFolder, placement: Placement) -> nn.Module:
         automatic: Any = transformers.AutoModelForCausalLM
         decoder = automatic.from_config(config, attn_implementation="sdpa")
     linear_4bit = _four_bit_linear() if placement.nf4 else None
+    linears = {part.name for fused in fused_tensors(model.config) if fused.takes_adapter for part in fused.parts}
     for name in model.huggingface_names():
         weight = torch.from_numpy(model.dequantized(name).copy()).to(placement.dtype)
         holder = decoder.get_submodule(name.rpartition(".")[0])
-        if linear_4bit is not None and ".layers." in name and weight.ndim == 2:
+        if linear_4bit is not None and name in linears:
             _replace(decoder, name.rpartition(".")[0], linear_4bit(weight, holder.bias is not None, placement))
         else:
             holder.register_parameter(name.rpartition(".")[2], nn.Parameter(weight.to(placement.device), False))
     decoder.tie_weights()
-    decoder.model.rotary_emb = type(decoder.model.rotary_emb)(config=config).to(placement.device)
+    if not model.config.learned_positions:
+        decoder.model.rotary_emb = type(decoder.model.rotary_emb)(config=config).to(placement.device)
     left = [name for name, value in decoder.named_parameters() if value.is_meta]
     if left:
         raise TrainingFailed(f"{model.path}: the decoder has weights that the folder does not: {', '.join(left[:3])}")
@@ -73,7 +76,8 @@ def add_adapter(decoder: nn.Module, recipe: Recipe, warm_start: LowRanks | None 
     torch.manual_seed(recipe.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of PEFT's own use of transformers
-        adapted = peft.get_peft_model(decoder, lora_config(recipe))
+        family: str = _decoder(decoder).config.model_type
+        adapted = peft.get_peft_model(decoder, lora_config(recipe, family))
     for name, weight in adapted.named_parameters():
         if ".lora_" in name:
             weight.data = weight.data.float()
@@ -82,14 +86,14 @@ def add_adapter(decoder: nn.Module, recipe: Recipe, warm_start: LowRanks | None 
     return adapted  # type: ignore[no-any-return]
 
 
-def lora_config(recipe: Recipe) -> Any:
-    """PEFT's configuration of the recipe's adapter."""
+def lora_config(recipe: Recipe, family: str) -> Any:
+    """PEFT's configuration of the recipe's adapter for a family, whose own names the targets get."""
     return import_peft().LoraConfig(
         task_type="CAUSAL_LM",
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules=sorted(recipe.targets),
+        target_modules=list(peft_targets(family, recipe.targets)),
         bias="none",
     )
 
@@ -100,8 +104,11 @@ def trainable(adapted: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def hidden_states(adapted: nn.Module, token_ids: Tensor) -> Tensor:
-    """`[B, T] int64` to `[B, T, hidden]`, normed. Padding stands at the right, where no real token looks: no mask is needed."""
-    return _decoder(adapted).model(input_ids=token_ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+    """`[B, T] int64` to `[B, T, hidden]`, normed, as the head takes them. Padding stands at the right, where no real token looks: no mask is needed."""
+    decoder = _decoder(adapted)
+    states: Tensor = decoder.base_model(input_ids=token_ids, use_cache=False).last_hidden_state
+    divisor = getattr(decoder.config, "logits_scaling", 1.0)  # Granite's, of what the head makes of them
+    return states if divisor == 1 else states / divisor
 
 
 def head_weight(adapted: nn.Module) -> Tensor:
@@ -119,10 +126,11 @@ def parent_of(folder: Any, model: ModelFolder, recipe: Recipe) -> tuple[Adapter,
         )
     low_ranks = read_low_ranks(adapter)
     check_fits(adapter, low_ranks, model.config)
-    if adapter.rank != recipe.rank or set(adapter.targets) != set(recipe.targets):
+    targets = {target.rpartition(".")[2] for target in peft_targets(model.config.family, recipe.targets)}
+    if adapter.rank != recipe.rank or set(adapter.targets) != targets:
         raise AdapterInvalid(
             f"{folder} has rank {adapter.rank} on {', '.join(adapter.targets)}; recipe {recipe.name} has rank "
-            f"{recipe.rank} on {', '.join(sorted(recipe.targets))}",
+            f"{recipe.rank} on {', '.join(sorted(targets))}",
             "understudy train --preset rebuild",
         )
     return adapter, low_ranks

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from local_runtime.model.layout import fused_tensors
+from local_runtime.model.layout import fused_tensors, peft_targets
 from local_runtime.model.model_folder import ModelFolder
 from trainer.head_loss import CHUNK_TOKENS
 from trainer.tuning.base import Placement, add_adapter, load_base, trainable
@@ -66,14 +66,15 @@ def mean_tokens(model: ModelFolder, recipe: Recipe) -> float:
 def estimate_bytes(model: ModelFolder, recipe: Recipe, placement: Placement) -> dict[str, int]:
     """Bytes by part at the peak of a step. Activations are those that PyTorch keeps for the way back."""
     config, item = model.config, placement.dtype.itemsize
+    targets = tuple(f".{target}.weight" for target in peft_targets(config.family, recipe.targets))
     linears = others = adapter = 0
     for fused in fused_tensors(config):
         for part in fused.parts:
             shape = fused.part_shape(part)
             n = shape[0] * (shape[1] if len(shape) == 2 else 1)
-            if ".layers." in part.name and len(shape) == 2:
+            if fused.takes_adapter:
                 linears += n
-                if part.name.split(".")[-2] in recipe.targets:
+                if part.name.endswith(targets):
                     adapter += recipe.rank * sum(shape)
             else:
                 others += n

@@ -125,7 +125,7 @@ def tune(
                 saved = time.monotonic()
         said = adapter_folder.manifest(model, recipe, corpus, parent_id, identity)
         _record(run, loop.standing, placement, len(examples))
-        adapter_folder.write(run, loop.weights, recipe, said)
+        adapter_folder.write(run, loop.weights, recipe, said, model.config.family)
     (run / checkpoint.NAME).unlink(missing_ok=True)
 
 
