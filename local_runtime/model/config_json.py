@@ -1,7 +1,8 @@
 """From the `config.json` of a Hugging Face folder, or MLC's `model_config`, to a DecoderConfig.
 
 Both spellings of transformers are read: 4 (`rope_theta`, `rope_scaling`) and 5 (`rope_parameters`), MLC's own
-(`position_embedding_base`, `context_window_size`), and GPT's (`n_embd`). What would not be served faithfully is refused with a sentence.
+(`position_embedding_base`, `context_window_size`), and GPT's (`n_embd`). What would not be served faithfully is refused
+with a sentence.
 """
 
 from __future__ import annotations

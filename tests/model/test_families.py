@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,9 +107,12 @@ def test_the_configurations_of_mlcs_own_folders(tmp_path: Path) -> None:
         "vocab_size": 512, "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "hidden_act": "gelu_pytorch_tanh", "norm_epsilon": 1e-05, "intermediate_size": 512,
         "rope_theta": 100000, "use_bias": True, "use_cache": True, "bos_token_id": 0, "eos_token_id": 0, "head_dim": 32,
-        "sliding_window": 256,
     }  # fmt: skip
-    for model_type, shape, name in (("gpt_bigcode", starcoder, "starcoder"), ("starcoder2", starcoder2, "starcoder2")):
+    full = replace(ODDITIES["starcoder2"], sliding_window=0)  # which is what mlc_llm computes
+    for model_type, shape, expected in (
+        ("gpt_bigcode", starcoder, ODDITIES["starcoder"]),
+        ("starcoder2", starcoder2, full),
+    ):
         outer = {"model_type": model_type, "quantization": "q4f16_1", "model_config": shape | run}
         (tmp_path / "mlc-chat-config.json").write_text(json.dumps(outer))
-        assert read_chat_config(tmp_path)[1] == ODDITIES[name]
+        assert read_chat_config(tmp_path)[1] == expected
