@@ -1,7 +1,8 @@
 """Forgetting a file or a folder: deleted wherever it was kept, and the adapter made anew as if it had never been seen.
 
 Deleting comes first and does not wait for training: every personal adapter may have learnt from it, so all of them go, and the
-base serves until a new one, trained from the base on what is left, has passed the gate.
+base serves until a new one, trained from the base on what is left, has passed the gate. Edits of other files that were left out
+because they nearly repeated what is forgotten are learnt from then: that, too, is as if it had never been seen.
 """
 
 from __future__ import annotations

@@ -19,8 +19,7 @@ from filelock import FileLock
 
 from local_runtime.errors import NotReady, RuntimeFault
 from local_runtime.places import folder, places
-from trainer.collect.changes import added_lines
-from trainer.collect.duplicates import SIMILARITY, Fingerprint, fingerprint, similarity
+from trainer.collect.journal_duplicates import Duplicates, added
 from trainer.collect.journal_files import SeenFile, SeenFiles
 from trainer.collect.journal_texts import Limits, Texts, prune
 from trainer.collect.migrations import migrate
@@ -61,6 +60,7 @@ class Journal:
         except sqlite3.DatabaseError as error:
             self._connection = self._begun_anew(error)
         self._texts = Texts(self._connection)
+        self._duplicates = Duplicates(self._connection, self._texts)
         self.files = SeenFiles(self._connection, self._texts)
 
     def reopen(self) -> None:
@@ -117,7 +117,7 @@ class Journal:
 
         Read one by one: whoever stops in the middle holds no lock.
         """
-        where = "saved >= ? AND saved < ?" + (" AND root = ?" if root is not None else "")
+        where = "original IS NULL AND saved >= ? AND saved < ?" + (" AND root = ?" if root is not None else "")
         values: tuple[object, ...] = (since, min(until, 1e300)) + ((root,) if root is not None else ())
         ids = self._connection.execute(f"SELECT id FROM edits WHERE {where} ORDER BY saved, id", values).fetchall()
         for (id_,) in ids:
@@ -139,7 +139,7 @@ class Journal:
 
     def count(self, since: float = 0.0, root: str | None = None) -> int:
         """How many edits were saved since a Unix time."""
-        where = "saved >= ?" + (" AND root = ?" if root is not None else "")
+        where = "original IS NULL AND saved >= ?" + (" AND root = ?" if root is not None else "")
         values: tuple[object, ...] = (since,) + ((root,) if root is not None else ())
         (n,) = self._connection.execute(f"SELECT count(*) FROM edits WHERE {where}", values).fetchone()
         return int(n)
@@ -147,7 +147,9 @@ class Journal:
     def amount(self, root: str) -> tuple[int, int, float]:
         """Of an opted-in folder: its edits, the files that have any, and the Unix time of the newest; 0 when there is none."""
         n_edits, n_files, newest = self._connection.execute(
-            "SELECT count(*), count(DISTINCT path), coalesce(max(saved), 0.0) FROM edits WHERE root = ?", (root,)
+            "SELECT count(*), count(DISTINCT path), coalesce(max(saved), 0.0) FROM edits"
+            " WHERE root = ? AND original IS NULL",
+            (root,),
         ).fetchone()
         return int(n_edits), int(n_files), float(newest)
 
@@ -167,18 +169,23 @@ class Journal:
     def forget(self, path_or_root: str | Path) -> int:
         """Delete all that is known about a file or a folder, under every name it had; returns how many edits that were.
 
+        Edits of other files that were left out because they were like one of these are learnt from, as if it had never been.
         Afterwards no byte of it is in the journal's files: pages are overwritten, the log is emptied, copies of damaged
         journals are removed. Raises NotReady when another process reads the journal for too long: run it again.
         """
         names = self._names(Path(path_or_root).as_posix().rstrip("/") or "/")
-        n_edits = 0
+        gone: list[tuple[int, bytes, int | None]] = []
         with self._changing():
             for name in names:
                 below = (name, len(name) + 1, name + "/")
                 self.files.forget(name)
-                n_edits += self._connection.execute(f"DELETE FROM edits WHERE {_BELOW}", below).rowcount
+                deleted = f"DELETE FROM edits WHERE {_BELOW} RETURNING id, added_sha256, original"
+                gone += self._connection.execute(deleted, below).fetchall()
                 self._connection.execute(f"DELETE FROM refusals WHERE {_BELOW}", below)
                 self._connection.execute(f"DELETE FROM roots WHERE {_BELOW.replace('path', 'root')}", below)
+            for one in self._duplicates.restored({id_: sha256 for id_, sha256, _ in gone}):
+                self._refuse(one)
+            self._connection.execute("DELETE FROM refusals WHERE n <= 0")
             self._texts.delete_unused()
         for copy in self.path.parent.glob(self.path.name + ".broken-*"):
             copy.unlink(missing_ok=True)
@@ -188,7 +195,7 @@ class Journal:
             raise NotReady(
                 f"{self.path} is being read by another process; it is forgotten, but not yet overwritten", None
             )
-        return n_edits
+        return sum(original is None for _, _, original in gone)
 
     def prune(self, now: float) -> int:
         """Delete what is older, or more, than the limits allow; returns how many edits."""
@@ -212,23 +219,25 @@ class Journal:
     def _add(self, event: EditEvent) -> EditEvent | None:
         if event.before == event.after:
             return None
-        found = fingerprint("\n".join(added_lines(event.before, event.after)) or event.before, event.path)
-        duplicate = self._duplicate(found)
-        if duplicate:
-            self._refuse(Refused(event.path, event.root, duplicate, last=event.saved))
-            return None
+        found = added(event.before, event.after, event.path)
+        original = self._duplicates.original(found)
+        before, after = self._texts.write(event.before), self._texts.write(event.after)
+        if original is not None:
+            self._refuse(Refused(event.path, event.root, original[1], last=event.saved))
+            if self._duplicates.is_known(event.path, before, after):
+                return None
         saved = event.saved if event.origin is Origin.COMMIT else max(event.saved, self._newest())
         values = (
-            event.path, event.root, event.language, self._texts.write(event.before), self._texts.write(event.after),
-            saved, event.origin, found.sha256,
+            event.path, event.root, event.language, before, after, saved, event.origin, found.sha256,
+            original and original[0],
         )  # fmt: skip
-        columns = "path, root, language, before, after, saved, origin, added_sha256"
+        columns = "path, root, language, before, after, saved, origin, added_sha256, original"
         (id_,) = self._connection.execute(
-            f"INSERT INTO edits ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id", values
+            f"INSERT INTO edits ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id", values
         ).fetchone()
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO bands VALUES (?, ?, ?)", [(band, key, id_) for band, key in enumerate(found.bands)]
-        )
+        if original is not None:
+            return None
+        self._duplicates.index(id_, found)
         return EditEvent(event.path, event.root, event.language, event.before, event.after, saved, event.origin, id_)
 
     def _newest(self) -> float:
@@ -237,22 +246,6 @@ class Journal:
             "SELECT max(saved) FROM edits WHERE origin != ?", (Origin.COMMIT,)
         ).fetchone()
         return float(newest or 0.0)
-
-    def _duplicate(self, found: Fingerprint) -> Refusal | None:
-        if self._connection.execute("SELECT 1 FROM edits WHERE added_sha256 = ? LIMIT 1", (found.sha256,)).fetchone():
-            return Refusal.EXACT_DUPLICATE
-        candidates: set[int] = set()
-        for band, key in enumerate(found.bands):
-            rows = self._connection.execute("SELECT edit FROM bands WHERE band = ? AND key = ? LIMIT 20", (band, key))
-            candidates.update(id_ for (id_,) in rows)
-        for id_ in sorted(candidates):
-            event = self.edit(id_)
-            if event is None:
-                continue
-            other = fingerprint("\n".join(added_lines(event.before, event.after)), event.path)
-            if similarity(found.shingles, other.shingles) >= SIMILARITY:
-                return Refusal.NEAR_DUPLICATE
-        return None
 
     def _refuse(self, one: Refused) -> None:
         self._connection.execute(

@@ -52,7 +52,13 @@ def m001_first(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first,)
+def m002_duplicates_are_kept(connection: sqlite3.Connection) -> None:
+    """An edit that adds what another one added before is kept, and names it: NULL for one that is learnt from."""
+    connection.execute("ALTER TABLE edits ADD COLUMN original INTEGER")
+    connection.execute("CREATE INDEX edits_by_original ON edits (original) WHERE original IS NOT NULL")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first, m002_duplicates_are_kept)
 
 
 def migrate(
