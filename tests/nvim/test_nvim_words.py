@@ -101,6 +101,25 @@ def test_every_command_is_in_the_help() -> None:
     assert tags(r"understudy-command-(\w+)") == commands
 
 
+def test_the_pages_have_the_keys_and_commands_that_there_are() -> None:
+    page = (PLUGIN / "README.md").read_text()
+    keys = re.findall(r"^    \w+ = '(<.*>)',$", table(lua("config"), "keys = "), re.M)
+    assert sorted(re.findall(r"`(<[^`]+>)`", page)) == sorted(keys)
+    listed = re.search(r"`:Understudy` has (.*?)\.\n", page, re.S)
+    assert listed is not None
+    assert set(re.findall(r"`(\w+)`", listed[1])) == set(re.findall(r"^M\.commands\.(\w+) = ", lua("commands"), re.M))
+    told = (PLUGIN.parents[1] / "README.md").read_text()
+    for name, said in (
+        ("accept", "Tab accepts"),
+        ("accept_word", "Alt-Right takes a word"),
+        ("accept_line", "Alt-Down a line"),
+    ):
+        key = re.search(rf"^    {name} = '<(.*)>',$", table(lua("config"), "keys = "), re.M)
+        assert key is not None
+        assert said.startswith(key[1].replace("M-", "Alt-"))
+        assert said in told
+
+
 def test_every_function_is_in_the_help() -> None:
     functions = set(re.findall(r"^function M\.(\w+)\(", lua("init"), re.M))
     assert tags(r"understudy\.(\w+)\(\)") == functions

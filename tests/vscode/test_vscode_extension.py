@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from vscode_extension import EXTENSION, npm
 
 from lsp_server.settings import declaration
 
+ROOT = EXTENSION.parents[1]
 SOURCE = "\n".join(path.read_text() for path in sorted((EXTENSION / "src").glob("*.ts")))
 README = (EXTENSION / "README.md").read_text()
 OWN_SETTINGS = {"understudy.command"}
@@ -50,15 +54,37 @@ def test_every_command_is_declared_and_handled(manifest: dict[str, Any]) -> None
     assert declared == {f"understudy.{name}" for name in re.findall(r"^    (\w+)[:,]", table[1], re.M)}
 
 
+def test_every_command_and_setting_is_in_the_readme(manifest: dict[str, Any], update_golden: bool) -> None:
+    rows = [f"| {one['title']} | `{one['command']}` |" for one in manifest["contributes"]["commands"]]
+    commands = "\n".join(["| Understudy: … | |", "| --- | --- |", *rows])
+    properties = manifest["contributes"]["configuration"]["properties"]
+    rows = [
+        f"| `{name}` | `{json.dumps(one['default'])}` | {one['markdownDescription']} |"
+        for name, one in properties.items()
+    ]
+    settings = "\n".join(["| setting | default | |", "| --- | --- | --- |", *rows])
+    path = EXTENSION / "README.md"
+    text = README
+    for heading, table in (("Commands", commands), ("Settings", settings)):
+        text = re.sub(rf"(## {heading}\n\n)(?:\|.*\n)*\n?", lambda found, new=table: f"{found[1]}{new}\n\n", text)
+        assert table in text, f"the README has no section {heading}"
+    if update_golden:
+        path.write_text(text)
+    assert path.read_text() == text, f"{path} is old: pytest {__file__} --update-golden"
+
+
 def test_every_key_is_documented(manifest: dict[str, Any]) -> None:
     for binding in manifest["contributes"]["keybindings"]:
         for key in {binding["key"], binding.get("mac", binding["key"])}:
             assert f"`{key}`" in README, f"the README lacks {key}"
         assert f"`{binding['command']}`" in README
     bound = {binding["command"] for binding in manifest["contributes"]["keybindings"]}
-    assert set(re.findall(r"`(understudy\.\w+)`", README)) <= bound | set(
-        manifest["contributes"]["configuration"]["properties"]
-    )
+    commands = {one["command"] for one in manifest["contributes"]["commands"]}
+    assert bound <= commands
+    settings = set(manifest["contributes"]["configuration"]["properties"])
+    assert set(re.findall(r"`(understudy\.\w+)`", README)) == commands | settings
+    keys = set(re.findall(r"^\| ((?:`[^|]+`|\w+).*?) \| `understudy\.\w+`", README.split("## The status bar")[0], re.M))
+    assert len(keys) == len(manifest["contributes"]["keybindings"]), f"other keys are documented than there are: {keys}"
 
 
 def test_the_walkthrough_is_there(manifest: dict[str, Any]) -> None:
@@ -77,8 +103,12 @@ def test_an_untrusted_workspace_runs_nothing_of_its_own(manifest: dict[str, Any]
     assert "!vscode.workspace.isTrusted" in SOURCE, "the workspace's Python is asked for the command"
 
 
-def test_the_package_holds_what_is_needed_and_no_more(manifest: dict[str, Any]) -> None:
-    npm("run", "package")
+def test_make_packs_what_is_needed_and_no_more_without_a_network(manifest: dict[str, Any]) -> None:
+    npm("--version")  # with the packages in their place
+    (EXTENSION / "understudy.vsix").unlink(missing_ok=True)
+    environment = os.path.relpath(sys.prefix, ROOT)
+    make = ["make", "--silent", f"VENV={environment}", "-o", f"{environment}/dev", "vsix"]
+    subprocess.run(make, cwd=ROOT, env=os.environ | {"npm_config_offline": "true"}, check=True, stdout=subprocess.PIPE)
     with zipfile.ZipFile(EXTENSION / "understudy.vsix") as vsix:
         names = {name.removeprefix("extension/") for name in vsix.namelist()}
         licences = vsix.read("extension/out/licences.txt").decode()
@@ -95,7 +125,7 @@ def test_the_package_holds_what_is_needed_and_no_more(manifest: dict[str, Any]) 
         "package.json",
         "readme.md",
     }
-    assert packed_licence == (EXTENSION.parents[1] / "LICENSE").read_bytes()
+    assert packed_licence == (ROOT / "LICENSE").read_bytes()
     for package in manifest["dependencies"]:
         assert package in licences
 

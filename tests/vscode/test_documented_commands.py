@@ -1,0 +1,63 @@
+"""Every `understudy …` and every `make …` that a page names exists, options too; and every command and target is in the README."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from local_runtime.command import understudy
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [
+    README,
+    *sorted((ROOT / "editors").glob("*.md")),
+    *sorted((ROOT / "editors" / "nvim").glob("*.md")),
+    *sorted((ROOT / "editors" / "nvim" / "doc").glob("*.txt")),
+    *sorted((ROOT / "editors" / "vscode").glob("*.md")),
+    *sorted((ROOT / "editors" / "vscode" / "media" / "walkthrough").glob("*.md")),
+]
+
+
+def named(page: Path) -> list[str]:
+    """What a page tells to type: code between back-ticks, and lines of examples, without their comments."""
+    text = page.read_text()
+    spans = re.findall(r"`(understudy [^`\n]+)`", text)
+    lines = re.findall(r"^ *\$? ?(understudy [a-z].*?)(?: +#.*| {2,}.*)?$", text, re.M)
+    return [*spans, *lines]
+
+
+def find(words: str) -> tuple[click.Command, list[str]]:
+    """The command that is meant, and the words behind its name."""
+    command: click.Command = understudy
+    rest = shlex.split(words)[1:]
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        found = command.get_command(click.Context(command), rest[0])
+        assert found is not None, f"{words!r}: there is no {rest[0]!r}"
+        command, rest = found, rest[1:]
+    return command, rest
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_tells_to_type_exists(page: Path) -> None:
+    for words in named(page):
+        command, rest = find(words)
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
+        assert {word.split("=")[0] for word in rest if re.match("--[a-z]", word)} <= known, words
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """Each lists commands of its own with `--help`."""
+    told = {words.split()[1] for words in named(README)}
+    assert set(understudy.list_commands(click.Context(understudy))) <= told
+
+
+def test_make_targets_in_the_readme_are_those_of_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
+    told = set(re.findall(r"(?:`|^)make ([a-z]+)\b", README.read_text(), re.M))
+    assert told <= targets
+    assert {"demo", "test", "vsix"} <= told, "`make` lists the others"
