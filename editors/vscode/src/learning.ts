@@ -2,6 +2,7 @@
 
 import * as vscode from 'vscode';
 import { placeOf } from './place.ts';
+import { outcome } from './said.ts';
 import type { Answer, Server } from './server.ts';
 import { understudy } from './understudyCommand.ts';
 
@@ -32,7 +33,8 @@ export async function learnHere(server: Server, log: vscode.LogOutputChannel): P
 /** A night, now. Closing the window or cancelling cuts it off; the next night takes it up. */
 export async function trainNow(server: Server, log: vscode.LogOutputChannel): Promise<Answer> {
   const answer = await understudy(server, log, { title: 'training', args: ['learn', 'now'], cancellable: true });
-  return told(answer, answer.message?.trim().split('\n').at(-1)?.trim() || 'the training has ended');
+  const stopped = 'the training is stopped; the next one goes on from there';
+  return told(answer, answer.cancelled ? stopped : (outcome(answer.lines) ?? 'the training has ended'));
 }
 
 /** What was learnt: the summary as a document, the whole of it in the browser. */
@@ -41,7 +43,7 @@ export async function report(server: Server, log: vscode.LogOutputChannel): Prom
   if (!answer.ok) {
     return answer;
   }
-  const content = answer.message ?? '';
+  const content = answer.lines.join('\n');
   const document = await vscode.workspace.openTextDocument({ language: 'plaintext', content });
   await vscode.window.showTextDocument(document, { preview: true });
   const page = content.match(/^the whole report: (.+)$/m)?.[1];

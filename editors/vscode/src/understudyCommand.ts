@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import * as vscode from 'vscode';
+import { problem } from './said.ts';
 import type { Answer, Server } from './server.ts';
 
 export interface Run {
@@ -12,11 +13,18 @@ export interface Run {
   readonly cancellable?: boolean;
 }
 
-/** Wait for its end. `message` is all that it printed, or its last line of error. Cancelling interrupts it, as Ctrl-C does. */
-export async function understudy(server: Server, log: vscode.LogOutputChannel, run: Run): Promise<Answer> {
+export interface Ended extends Answer {
+  /** The user stopped it. */
+  readonly cancelled: boolean;
+  /** All that it printed. */
+  readonly lines: readonly string[];
+}
+
+/** Wait for its end; `message` is why it failed. Cancelling interrupts it, as Ctrl-C does. */
+export async function understudy(server: Server, log: vscode.LogOutputChannel, run: Run): Promise<Ended> {
   const { command } = server;
   if (command === undefined) {
-    return { ok: false, message: 'The command `understudy` was not found.' };
+    return { ok: false, message: 'The command `understudy` was not found.', cancelled: false, lines: [] };
   }
   const options: vscode.ProgressOptions = {
     location: run.cancellable ? vscode.ProgressLocation.Notification : vscode.ProgressLocation.Window,
@@ -32,15 +40,15 @@ function finished(
   log: vscode.LogOutputChannel,
   progress: vscode.Progress<{ message: string }>,
   token: vscode.CancellationToken,
-): Promise<Answer> {
+): Promise<Ended> {
   log.info(`${command} ${args.join(' ')}`);
   const env = { ...process.env, NO_COLOR: '1', COLUMNS: '120' };
   const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const cancelling = token.onCancellationRequested(() => child.kill('SIGINT'));
-  const said: string[] = [];
+  const lines: string[] = [];
   const errors: string[] = [];
   createInterface(child.stdout).on('line', (line) => {
-    said.push(line);
+    lines.push(line);
     log.info(line);
     progress.report({ message: line.trim() });
   });
@@ -49,12 +57,14 @@ function finished(
     log.warn(line);
   });
   return new Promise((resolve) => {
-    child.on('error', (problem) => resolve({ ok: false, message: problem.message }));
-    child.on('close', (status) => {
+    const end = (ok: boolean, message = '') => {
       cancelling.dispose();
+      resolve({ ok, message, cancelled: token.isCancellationRequested, lines });
+    };
+    child.on('error', (fault) => end(false, fault.message));
+    child.on('close', (status) => {
       const ok = status === 0 || token.isCancellationRequested;
-      const problem = errors.filter((line) => line.trim()).join(' ') || `understudy ${args.join(' ')} failed`;
-      resolve({ ok, message: ok ? said.join('\n') : problem });
+      end(ok, ok ? '' : (problem(errors) ?? `understudy ${args.join(' ')} failed`));
     });
   });
 }
