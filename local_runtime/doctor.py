@@ -26,8 +26,9 @@ from local_runtime.compiler.linker import find_linker
 from local_runtime.daemon import lock, sockets
 from local_runtime.daemon.options import read_options
 from local_runtime.daemon.serving import has_bundled_model
-from local_runtime.errors import DaemonUnreachable, RuntimeFault
+from local_runtime.errors import BadRequest, DaemonUnreachable, RuntimeFault
 from local_runtime.library import find_library
+from local_runtime.mlc_llm.command import find_command
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
@@ -61,6 +62,7 @@ def findings() -> Iterator[Finding]:
         "folders": folders,
         "settings": settings,
         "models": models,
+        "mlc_llm": mlc_llm,
         "daemon": daemon,
     }
     for area, look in looks.items():
@@ -179,6 +181,21 @@ def models() -> Iterator[Finding]:
             yield Finding("models", "ok", f"{text}, compiled for this processor")
         else:
             yield Finding("models", "note", f"{text}, compiled at first use", f"understudy model compile {name}")
+
+
+def mlc_llm() -> Iterator[Finding]:
+    """MLC's own runtime, for who has it. Silent for who neither has nor wants it."""
+    options = read_options()
+    wanted = options.engine == "mlc_llm"
+    try:
+        command = find_command(options.mlc_llm, options.mlc_device)
+    except BadRequest as fault:
+        if wanted or options.mlc_llm:
+            yield Finding("mlc_llm", "bad", fault.message, fault.remedy)
+        return
+    serves = "serves" if wanted else 'is there; engine = "mlc_llm" in config.toml serves with it'
+    text = f"{command.executable} {serves} ({command.device}); not yet tested with the real one, adapters are merged"
+    yield Finding("mlc_llm", "note" if wanted else "ok", text)
 
 
 def daemon() -> Iterator[Finding]:

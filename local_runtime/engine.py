@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Stop(StrEnum):
@@ -137,4 +137,13 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back memory and threads. The engine is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class Merging(Protocol):
+    """An engine whose adapters become part of the weights before they serve."""
+
+    def prepare(self, adapter: Adapter | None, strength: float = 1.0) -> Iterator[None]:
+        """Have exactly this serve, step by step. What served before goes on until then, and if it fails."""
         ...

@@ -49,7 +49,9 @@ def runtime() -> None:
 @click.option(
     "--idle-minutes", type=click.FloatRange(0, min_open=True), help="End after this long without a request (30)."
 )
-@click.option("--engine", callback=_absolute, help="`compiled` (default), `remote`, or `echo[:FILE]` for tests.")
+@click.option(
+    "--engine", callback=_absolute, help="`compiled` (default), `remote`, `mlc_llm`, or `echo[:FILE]` for tests."
+)
 @click.option("--foreground", is_flag=True, help="Stay in this terminal; Ctrl-C ends it.")
 @click.option("--no-wait", is_flag=True, help="Return before the model is loaded.")
 def start(*, foreground: bool, no_wait: bool, **given: str | int | float | None) -> None:

@@ -17,12 +17,17 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     model: str | None = None
     """Name of an imported model; absent: the one imported last, or the bundled one."""
     engine: str = "compiled"
-    """`compiled`, `remote` (at `address`), or `echo` with an optional script: `echo:answers.json` (for tests)."""
+    """`compiled`, `remote` (at `address`), `mlc_llm` (MLC's own runtime), or `echo` with an optional script:
+    `echo:answers.json` (for tests)."""
     address: str | None = None
     """Of the `remote` engine: a server that speaks OpenAI's `/v1/completions`, as `https://HOST[:PORT]`. Your code is sent there."""
     tokenizer: str | None = None
     """Of the remote model: a folder with its `tokenizer.json`, or an imported model of the same vocabulary. Absent: the server
     fills in the middle by itself (`suffix`)."""
+    mlc_llm: str | None = None
+    """Of the `mlc_llm` engine: the environment with MLC's wheels. Absent: the `mlc_llm` on PATH."""
+    mlc_device: str = "auto"
+    """What mlc_llm compiles for and runs on: `auto`, `cuda`, `metal`, `vulkan`, `rocm`, `cpu`…"""
     plain_http: bool = False
     """Whether `address` may be `http://` on another machine than this one."""
     port: Annotated[int, Meta(ge=0, le=65535)] | None = None

@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import signal
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
@@ -19,7 +20,7 @@ from local_runtime.compiled.mixing import mix_adapters
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.daemon import lock
 from local_runtime.daemon.activity import Activity
-from local_runtime.daemon.adapter_shelf import AdapterShelf, memory_file
+from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice, memory_file
 from local_runtime.daemon.app import build_app
 from local_runtime.daemon.guard import LoopbackGuard, read_token
 from local_runtime.daemon.metrics import Metrics
@@ -38,7 +39,7 @@ from local_runtime.daemon.sockets import (
     socket_path,
     token_path,
 )
-from local_runtime.engine import Engine
+from local_runtime.engine import Engine, Merging
 from local_runtime.errors import RuntimeFault
 from local_runtime.places import places
 
@@ -81,6 +82,8 @@ async def _serve(options: RuntimeOptions, listening: Callable[[], None]) -> None
     def opened(report: Callable[[Standing], None]) -> Engine:
         engine, service.prompting = open_engine(options, report)
         shelf.take_up(engine.model.base_hash)
+        if isinstance(engine, Merging):
+            _merge_active(engine, shelf)
         gc.freeze()  # what has been loaded stays: no collection need walk it while somebody types
         return engine
 
@@ -107,6 +110,19 @@ async def _serve(options: RuntimeOptions, listening: Callable[[], None]) -> None
         await listeners.close()
         await asyncio.to_thread(scheduler.stop)
         service.close()
+
+
+def _merge_active(engine: Merging, shelf: AdapterShelf) -> None:
+    """Have what was active serve; the base, if that cannot be merged."""
+    try:
+        deque(engine.prepare(shelf.active.adapter, shelf.active.strength), maxlen=0)
+    except RuntimeFault as fault:
+        if shelf.active.adapter is None:
+            raise
+        log.error("the adapter that was active cannot be merged: %s", fault.message)
+        shelf.problem = f"the adapter that was active cannot be merged: {fault.message}"
+        shelf.active = Choice()
+        deque(engine.prepare(None), maxlen=0)
 
 
 async def _until_idle(end: asyncio.Event, readiness: Readiness, activity: Activity, idle_seconds: float) -> None:

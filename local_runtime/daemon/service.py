@@ -18,7 +18,7 @@ from local_runtime.daemon.prompting import Prompting, Target
 from local_runtime.daemon.readiness import Phase, Readiness
 from local_runtime.daemon.scheduler import Job, Scheduler
 from local_runtime.daemon.wire import MAX_TOKENS, CompletionRequest, Place, ScoreRequest
-from local_runtime.engine import Engine, EngineModel, Piece, Prompt, Sampling, TokenScore
+from local_runtime.engine import Engine, EngineModel, Merging, Piece, Prompt, Sampling, TokenScore
 from local_runtime.errors import BadRequest, NotReady
 from local_runtime.hole import Chunk, Hole
 
@@ -137,7 +137,14 @@ class Service:
     async def activate(self, choice: Choice) -> None:
         """Prove on the engine that the adapter fits, then make it the active one. Nothing changes if it does not."""
         model, _ = self._ready(None)
-        if choice.adapter is not None:
+        if isinstance(self.scheduler.engine, Merging):
+            merging = self.scheduler.engine
+            async with self.scheduler.submit(
+                lambda _engine: merging.prepare(choice.adapter, choice.strength), client="adapters"
+            ) as steps:
+                async for _step in steps:
+                    pass
+        elif choice.adapter is not None:
             probe = Prompt((0,))
             async with self.scheduler.submit(
                 lambda e: e.score(probe, (0,), choice.adapter, choice.strength), client="adapters"

@@ -17,6 +17,7 @@ from local_runtime.echo_engine import EchoEngine, Script
 from local_runtime.engine import Engine
 from local_runtime.errors import BadRequest, EngineDied, ModelMissing
 from local_runtime.model import registry
+from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
 from local_runtime.remote.address import RemoteAddress, parse_address, read_token
 from local_runtime.remote.wording import SuffixPrompting
@@ -65,8 +66,10 @@ def open_engine(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompt
         return _compiled(options.model, report)
     if kind == "remote" and not argument:
         return _remote(options, report)
+    if kind == "mlc_llm" and not argument:
+        return _mlc_llm(options, report)
     raise BadRequest(
-        f"engine {options.engine!r} is unknown: expected compiled, remote, echo or echo:FILE",
+        f"engine {options.engine!r} is unknown: expected compiled, remote, mlc_llm, echo or echo:FILE",
         "understudy runtime start --help",
     )
 
@@ -149,6 +152,16 @@ def _remote(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompting]
     engine = open_remote(address, options.model, options.tokenizer)
     folder = engine.model.folder
     return engine, SuffixPrompting() if folder is None else FimPrompting(folder, engine.model.vocab_size)
+
+
+def _mlc_llm(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompting]:
+    from local_runtime.mlc_llm.command import find_command  # noqa: PLC0415 - nobody else needs it
+    from local_runtime.mlc_llm.mlc_engine import MlcEngine  # noqa: PLC0415
+
+    command = find_command(options.mlc_llm, options.mlc_device)
+    model = ModelFolder.open(registry.find(options.model or default_model()))
+    engine = MlcEngine(model, command, lambda doing: report(Standing(Phase.COMPILING, f"{model.path.name}: {doing}")))
+    return engine, FimPrompting(model.path, model.config.vocab_size)
 
 
 def _compiled(name: str | None, report: Report) -> tuple[Engine, Prompting]:
