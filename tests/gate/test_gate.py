@@ -14,7 +14,7 @@ from local_runtime.engine import Adapter
 from local_runtime.errors import EngineDied
 from local_runtime.hole import Hole
 from trainer.edits import Example, Kind, Verdict
-from trainer.gate.gate import judge
+from trainer.gate.gate import judge, n_questions
 from trainer.gate.thresholds import THRESHOLDS
 
 NOBODY = Choice()
@@ -39,6 +39,29 @@ def test_a_better_candidate_is_promoted_and_every_reason_has_its_figures(candida
     assert all(any(letter.isdigit() for letter in reason) and reason.endswith(".") for reason in verdict.reasons)
     assert verdict.metrics["candidate.loss"] < verdict.metrics["serving.loss"] < verdict.metrics["base.loss"]
     assert verdict.metrics["judged_hunks"] == 30
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_the_questions_are_counted_beforehand(candidate: Adapter, serving: Choice, replaces: bool) -> None:
+    """As many as are asked of a candidate that passes; none of one that there is too little to judge by."""
+    assert serving.adapter
+    asked: list[str | None] = []
+    table = {None: 1.2, serving.adapter.id: 1.1, candidate.id: 1.0}
+
+    def text(example: Example, who: str | None) -> str:
+        asked.append(who)
+        return example.middle
+
+    def ends(example: Example, who: str | None) -> bool:
+        asked.append(who)
+        return True
+
+    served = serving if replaces else NOBODY
+    trained_on = [replace(hunks(1)[0], middle="token = 'xK9vQ2mZ7pL4wR8tB3nH6yD1'", edit_id=99)]
+    scripted = ScriptedJudge(losses(table), ends=ends, text=text)
+    assert judge(candidate, served, hunks(60), general(), scripted, trained_on=trained_on).metrics["canaries"] == 1
+    assert len(asked) == n_questions(served, hunks(60), general(), trained_on)
+    assert n_questions(served, hunks(49), general(), trained_on) == 0
 
 
 def test_too_few_hunks_decide_nothing(candidate: Adapter) -> None:

@@ -19,6 +19,7 @@ from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions
 from trainer.collect.journal import Journal
 from trainer.edits import EditEvent, Origin
+from trainer.nightly import watchful
 from trainer.nightly.attention import Glance
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
@@ -40,8 +41,9 @@ def versions() -> Versions:
 
 
 @pytest.mark.slow
-def test_a_night_learns_proves_it_and_serves(world: Path, tmp_path: Path) -> None:
+def test_a_night_learns_proves_it_and_serves(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the next nights: nothing new, then warm from what serves."""
+    monkeypatch.setattr(watchful, "TELL_SECONDS", 0.1)
     learn_from(tmp_path / "shop")
     record, events = finished(night(max_steps=60).events())
     assert record.promoted
@@ -49,12 +51,16 @@ def test_a_night_learns_proves_it_and_serves(world: Path, tmp_path: Path) -> Non
     assert versions().current().name == "personal-1"
     assert {event.stage for event in events} == set(Stage)
     assert [event.step for event in events if event.step] == list(range(1, 61))
+    asked = [(event.done, event.total) for event in events if event.stage is Stage.GATE and event.done]
+    assert asked == sorted(asked)
+    assert all(done <= total for done, total in asked if total)
+    assert len(asked) > 2
     with Client("tests") as client:
         said = client.complete(Hole("shop/new.py", "python", handler("parcel", "send")[:-30], ""))
         assert said.adapter_id == versions().adapter("personal-1").id
     (run,) = Runs(places().data / "runs").finished()
     assert not list(run.path.glob("**/*.safetensors"))
-    assert not list(run.path.glob("*.jsonl.part"))
+    assert not list(run.path.glob("*.part*"))
     assert not (run.path / "train.jsonl").exists()
 
     record, _ = finished(night().events())

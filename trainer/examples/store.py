@@ -5,26 +5,20 @@ The file holds the user's text: it lies in a run's own 0700 folder and goes with
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from local_runtime.errors import ModelInvalid, ModelMissing
+from trainer.durable_file import write_durably
 from trainer.edits import Example
 
 
 def write_examples(file: Path, examples: Iterable[Example]) -> None:
-    """Write atomically, readable by this user alone. Raises OSError."""
-    part = file.with_name(file.name + ".part")
+    """Write durably, readable by this user alone. Raises OSError."""
     encoder = msgspec.json.Encoder()
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:  # noqa: PTH123 - by descriptor
-        for example in examples:
-            out.write(encoder.encode(example) + b"\n")
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(file)
+    write_durably(file, b"".join(encoder.encode(example) + b"\n" for example in examples))
 
 
 def read_examples(file: Path) -> list[Example]:

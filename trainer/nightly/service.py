@@ -16,6 +16,7 @@ from pathlib import Path
 
 from local_runtime.errors import RuntimeFault
 from local_runtime.places import places
+from trainer.durable_file import write_durably
 
 UNIT = "understudy-learn.service"
 LABEL = "org.understudy.learn"
@@ -43,9 +44,7 @@ class Service:
         if self.is_installed:
             return False
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        partial.write_text(self.text, "utf-8")
-        partial.replace(self.path)
+        write_durably(self.path, self.text.encode())
         try:
             for command in self.on:
                 _run(command)
