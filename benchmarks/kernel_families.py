@@ -3,7 +3,8 @@
     python benchmarks/kernel_families.py [--families llama,qwen3] [--quantizations q8f16_g32,q4f16_1]
 
 Shapes are those of published models; weights are not needed. Each library is built by a compiling process of its own, as a
-user's first start does, in an empty home; `seconds` is all of it, the compiler's own start among them. Prints one JSON line.
+user's first start does, in an empty home: `seconds` is all of it, the compiler's own start among them, and `cpu_seconds` what
+it computed, which other work on the machine changes little. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import tempfile
 import time
 
@@ -56,15 +58,17 @@ def main() -> None:
         os.environ["UNDERSTUDY_HOME"] = home
         for name, config in SHAPES.items():
             for quantization in arguments.quantizations.split(",") if config.family in wanted else ():
-                began = time.perf_counter()
+                began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
                 library = ensure_library(config, QUANTIZATIONS[quantization], target)
-                seconds, size = time.perf_counter() - began, library.path.stat().st_size
+                seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+                cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
                 found.append(
                     {
                         "family": name,
                         "quantization": quantization,
                         "seconds": round(seconds, 1),
-                        "library_bytes": size,
+                        "cpu_seconds": round(cpu_seconds, 1),
+                        "library_bytes": library.path.stat().st_size,
                     }
                 )
     print(json.dumps({"target": f"{target.kind} {target.isa}", "n_threads": target.n_threads, "libraries": found}))
