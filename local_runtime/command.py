@@ -10,6 +10,8 @@ import click
 from local_runtime import __version__
 from local_runtime.errors import RuntimeFault
 
+SENTENCE = 200
+"""Characters that the first sentence of a command's help may have."""
 EPILOG = """\b
 Examples:
   understudy doctor                           what works here, and what to do about the rest
@@ -33,6 +35,12 @@ class Dispatcher(click.Group):
         entry = self._entries().get(cmd_name)
         command = entry.load() if entry else None
         return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each with its first sentence, whole: click cuts it off at the line's end."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(SENTENCE)) for name, one in commands.items() if one])
 
 
 @click.group(

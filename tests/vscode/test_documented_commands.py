@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from local_runtime.command import understudy
 
@@ -54,6 +55,14 @@ def test_every_command_is_in_the_readme() -> None:
     """Each lists commands of its own with `--help`."""
     told = {words.split()[1] for words in named(README)}
     assert set(understudy.list_commands(click.Context(understudy))) <= told
+
+
+def test_help_tells_what_each_command_does_in_a_whole_sentence() -> None:
+    said = CliRunner().invoke(understudy, ["--help"]).output.split("Examples:")[0]
+    assert "..." not in said
+    words = " ".join(said.split())
+    for name in understudy.list_commands(click.Context(understudy)):
+        assert re.search(rf" {name} [A-Z][^.]*\.", words), f"nothing is said of {name}"
 
 
 def test_make_targets_in_the_readme_are_those_of_the_makefile() -> None:
