@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,10 @@ from trainer.nightly.options import LearnOptions
 from trainer.nightly.pausing import Placed, Word
 from trainer.nightly.runs import Record, Runs
 from trainer.nightly.stages import Reason
+from trainer.tuning import memory
 from trainer.tuning import placement as placements
 from trainer.tuning.base import Placement
-from trainer.tuning.placement import holds_memory, place_once
+from trainer.tuning.placement import holds_memory, place, place_once
 from trainer.tuning.recipe import preset
 
 N_STEPS = 10
@@ -47,6 +49,25 @@ learning_process.main()
 @pytest.mark.parametrize(("device", "held"), [("cpu", False), ("cuda", True), ("mps", True)])
 def test_only_an_accelerators_memory_is_kept_from_the_user(device: str, held: bool) -> None:
     assert holds_memory(Placement(device, torch.float32)) is held
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_memory_decides_between_floats_and_four_bits(world: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    """Plain where it fits; then activations computed twice; then QLoRA. On CUDA the moments have 8 bits."""
+    model, recipe = ModelFolder.open(registry.find("tiny")), preset("first-night")
+    monkeypatch.setattr(placements, "_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(memory, "CHUNK_TOKENS", dict.fromkeys(("cpu", "cuda"), 256))
+
+    def chosen(free: int) -> Placement:
+        monkeypatch.setattr(placements, "free_bytes", lambda device: free)
+        return place(model, recipe, device)
+
+    plain = chosen(1 << 40)
+    need = sum(memory.estimate_bytes(model, recipe, plain).values()) / placements.FREE_SHARE
+    assert plain == Placement(device, torch.float32, nf4=False, eight_bit_moments=device == "cuda", checkpointing=False)
+    assert chosen(int(need * 0.999)) == replace(plain, checkpointing=True)
+    assert chosen(0) == replace(plain, nf4=True, checkpointing=True)
+    assert place(model, preset("starcoder-qlora"), device).nf4
 
 
 def test_a_run_stays_where_it_began(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,19 @@ def test_a_night_without_new_edits_is_left_out(tmp_path: Path) -> None:
     assert against_a_night(NOW, AWAY, ANY_HOUR) == []
 
 
+def test_a_night_needs_what_the_last_one_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not what one took that failed for taking too much."""
+    learn_from(tmp_path / "shop")
+    monkeypatch.setattr(clocks, "free_memory_bytes", lambda: 3 << 30)
+    monkeypatch.setattr(clocks, "n_new_edits", lambda: 100)
+    runs = Runs(places().data / "runs")
+    for peak_gb, failed, against in ((2, False, []), (4, True, []), (4, False, [Against.MEMORY])):
+        run = runs.begin(Record(id="", reason=Reason.FIRST, model="m", base_hash="b", began=NOW - 90_000))
+        run.update(peak_memory_bytes=peak_gb << 30)
+        run.finish("done", NOW - 90_000, failed=failed)
+        assert [refusal.against for refusal in against_a_night(NOW, AWAY, ANY_HOUR)] == against
+
+
 def test_a_night_that_was_cut_off_is_gone_on_with_at_once(tmp_path: Path) -> None:
     learn_from(tmp_path / "shop")
     Runs(places().data / "runs").begin(Record(id="", reason=Reason.FIRST, model="m", base_hash="b", began=NOW - 60))

@@ -114,6 +114,7 @@ def circumstances(now: float, glance: Glance) -> Circumstances:
         load_per_core=load_per_core(),
         free_memory_bytes=free_memory_bytes(),
         free_disk_bytes=shutil.disk_usage(data).free,
+        need_memory_bytes=next((one.peak_memory_bytes for one in reversed(ended) if not one.failed), 0),
     )
 
 

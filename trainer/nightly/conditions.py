@@ -60,7 +60,7 @@ class Circumstances:
     free_memory_bytes: int
     free_disk_bytes: int
     need_memory_bytes: int = 0
-    """What training this model is estimated to take; 0 if unknown."""
+    """What the last night that did not fail took at most; 0 if there was none."""
     need_disk_bytes: int = 1 << 30
 
 
