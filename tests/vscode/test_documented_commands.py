@@ -62,7 +62,7 @@ def test_help_tells_what_each_command_does_in_a_whole_sentence() -> None:
     assert "..." not in said
     words = " ".join(said.split())
     for name in understudy.list_commands(click.Context(understudy)):
-        assert re.search(rf" {name} [A-Z][^.]*\.", words), f"nothing is said of {name}"
+        assert re.search(rf"(?:^| ){name} [A-Z][^.]*\.", words), f"nothing is said of {name}"
 
 
 def test_make_targets_in_the_readme_are_those_of_the_makefile() -> None:
