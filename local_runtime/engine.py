@@ -116,6 +116,8 @@ class EngineModel:
     quantization: str
     device: str
     details: dict[str, str] = field(default_factory=dict)
+    scores: bool = True
+    """Whether `Engine.score` works; servers of others have no such thing."""
 
 
 class Engine(Protocol):

@@ -160,6 +160,7 @@ def _card(service: Service) -> ModelCard | None:
         model.context_tokens,
         model.vocab_size,
         model.details,
+        model.scores,
     )
 
 

@@ -169,6 +169,8 @@ class ModelCard(Struct, frozen=True):
     context_tokens: int
     vocab_size: int
     details: dict[str, str] = {}
+    scores: bool = True
+    """Whether `/v1/score` answers for it."""
     object: Literal["model"] = "model"
     owned_by: str = "this machine"
     created: int = 0

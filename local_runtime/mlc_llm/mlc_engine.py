@@ -47,10 +47,10 @@ class MlcEngine:
         """Raises BadRequest, ModelInvalid. Nothing is compiled before `prepare`; `say` is told what the first one does."""
         check_served(model)
         self._fim = FimTokenizer.open(model.path)
-        details = {"family": model.config.family, "served by": "mlc_llm", "scores": "no"}
+        details = {"family": model.config.family, "served by": "mlc_llm"}
         self.model = EngineModel(
             model.path.name, model.base_hash, model.path, min(model.config.context_tokens, CONTEXT_TOKENS),
-            model.config.vocab_size, model.quantization.name, f"mlc_llm ({command.device})", details,
+            model.config.vocab_size, model.quantization.name, f"mlc_llm ({command.device})", details, scores=False,
         )  # fmt: skip
         self._served: Served | None = None
         self._retired: list[Served] = []

@@ -64,7 +64,15 @@ class RemoteEngine:
         host = connection.address.host
         identity = hashlib.sha256(f"{connection.address.url}\0{name}".encode()).hexdigest()
         self.model = EngineModel(
-            name, identity, folder, context_tokens, vocab_size, "remote", f"remote: {host}", {"remote": host}
+            name,
+            identity,
+            folder,
+            context_tokens,
+            vocab_size,
+            "remote",
+            f"remote: {host}",
+            {"remote": host},
+            scores=False,
         )
         self.forwards = 0
         """Times that somebody waited for the server, or read what came."""

@@ -20,6 +20,9 @@ from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
 from local_runtime.places import folder, places
+from trainer.edits import Example
+from trainer.gate.judge import EngineJudge
+from trainer.nightly.night import daemon_judge
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 HOLE = Hole("a.py", "python", "def f(", "\n")
@@ -66,6 +69,14 @@ def test_an_adapter_is_merged_when_it_is_chosen_and_again_served_after_a_restart
         client.wait_ready()
         assert client.complete(HOLE, (), Sampling()).text == mine
     assert names(environment).count("convert_weight") == names(environment).count("compile") == 1
+
+
+def test_a_night_judges_on_the_compiled_engine(environment: Path) -> None:
+    with daemon_judge() as judge:
+        scored = judge.score(Example(HOLE, "x)", 0.0), None)
+    assert isinstance(judge, EngineJudge)
+    assert len(scored.logprobs) == len(scored.greedy) > 0
+    assert scored.nats > 0
 
 
 def test_what_cannot_be_merged_leaves_what_serves(environment: Path) -> None:

@@ -7,6 +7,8 @@ as serving does: what is judged is byte for byte what is served.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -101,6 +103,22 @@ class EngineJudge:
 
     def _prompt(self, example: Example, budget_tokens: int) -> Prompt:
         return self.fim.prompt(example.hole, example.chunks, DEFAULT_BUDGET.within(budget_tokens, 0))
+
+
+@contextmanager
+def compiled_judge(model: str) -> Iterator[EngineJudge]:
+    """The compiled engine in this process, for a model whose own engine cannot score. Raises as opening it does.
+
+    It runs the adapter beside the weights: where another engine merges it, what is judged is not what merging leaves of it.
+    """
+    from local_runtime.compiled.opening import open_engine  # noqa: PLC0415 - a night with the daemon loads no kernels
+
+    engine = open_engine(model)
+    assert engine.model.folder is not None
+    try:
+        yield EngineJudge(engine, FimTokenizer.open(engine.model.folder))
+    finally:
+        engine.close()
 
 
 class DaemonJudge:

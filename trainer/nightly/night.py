@@ -18,14 +18,17 @@ from local_runtime.client import Client
 from local_runtime.daemon.adapter_shelf import Choice
 from local_runtime.errors import BadRequest, DaemonUnreachable, EngineDied, NotReady, RuntimeFault
 from local_runtime.fim import FimTokenizer
+from local_runtime.model import registry
+from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
 from local_runtime.target import usable_cores
+from trainer.adapters.kinship import learnt_on_kin
 from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions
 from trainer.collect.journal import Journal
 from trainer.disk import DiskFull, disk_fault
 from trainer.examples.store import read_examples
-from trainer.gate.judge import DaemonJudge, Judge
+from trainer.gate.judge import DaemonJudge, Judge, compiled_judge
 from trainer.nightly import context_gain
 from trainer.nightly.attention import Glance, Onlooker, Patience
 from trainer.nightly.choosing import Start, start
@@ -55,9 +58,14 @@ OpenJudge = Callable[[], AbstractContextManager[Judge]]
 
 @contextmanager
 def daemon_judge() -> Iterator[Judge]:
-    """The daemon that serves, asked as background work; started if there is none."""
+    """The daemon that serves, asked as background work; started if there is none. If its engine cannot score, the compiled one."""
     with Client("trainer") as client:
-        yield DaemonJudge(client)
+        card = client.wait_ready().model
+        if card is None or card.scores:
+            yield DaemonJudge(client)
+            return
+    with compiled_judge(card.id) as judge:
+        yield judge
 
 
 def night_of_user(asked: Reason | None = None, *, preset: str | None = None, max_steps: int = 0) -> Iterator[Event]:
@@ -202,6 +210,10 @@ class Night:
         """Train, in the child."""
         begin = "the base" if run.record.parent is None else run.record.parent
         yield Event(Stage.TUNE, f"training from {begin}")
+        if run.record.parent is not None:
+            parent = Versions(base_hash=run.record.base_hash).adapter(run.record.parent)
+            if kin := learnt_on_kin(parent, ModelFolder.open(registry.find(run.record.model))):
+                yield Event(Stage.TUNE, kin)
         yield from self._in_child(run, Stage.TUNE)
         return Stage.STAGE
 
