@@ -57,7 +57,7 @@ def press(pressed: list[float]) -> None:
 
 def show(event: Event) -> None:
     """A line for who watches."""
-    if event.step is None or event.step % 10 == 0:
+    if event.done is None or event.done % 10 == 0:
         print(f"{event.stage.value:>8}  {event.text}", flush=True)
 
 

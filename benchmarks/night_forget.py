@@ -31,7 +31,7 @@ def rebuilt(reason: Reason, steps: int, threads: int) -> str:
     """Train from the base; SHA-256 of the adapter's weights."""
     for event in Night(LearnOptions(threads=threads), lambda: Glance(None), asked=reason, max_steps=steps).events():
         record = event.record
-        if event.step is None or event.step % 10 == 0:
+        if event.done is None or event.done % 10 == 0:
             print(f"{event.stage.value:>8}  {event.text}", flush=True)
     assert record is not None
     assert record.candidate is not None, record.outcome
