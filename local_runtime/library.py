@@ -6,8 +6,8 @@ adapters, rotary tables and the context's length come at run time and never ente
 cache alone, and only when its hash is the one that was written beside it. Imports no tvm: compiling is a process of its
 own, `python -m local_runtime.compiler`.
 
-How to call a library
----------------------
+How to call a library of a CPU (those of GPUs: `local_runtime.compiler.gpu_decoder`)
+-----------------------------------------------------------------------------------
 `vm = tvm_ffi.load_module(model.so)["vm_load_executable"]()`, `vm["vm_initialization"](1, 0, 1)` (CPU 0, the naive
 allocator: the pooled one, 2, keeps a buffer for every prompt length), then `vm["decode"]` and so on. All functions have
 one signature:
@@ -19,7 +19,8 @@ one signature:
     table      [P] int32              pages of the sequence in order, at least position/32 + 1 of them
     keys       [n_layers, pages, n_kv_heads, head_dim, 32] kv_dtype    updated in place; start from zeros
     values     [n_layers, pages, n_kv_heads, 32, head_dim] kv_dtype    updated in place; start from zeros
-    cos, sin   [positions, head_dim/2] float32     cos(position * frequency), any scaling already in them
+    cos, sin   [positions, head_dim/2] float32     cos(position * frequency), any scaling already in them; 1 and 0 where
+                                                   positions are learned
     strength   [1] float32            of the adapter; 0 skips it, bit for bit the base
     addresses  [n] int64              of the tensors in the order of `Library.parameters`, then the adapter's ranks:
                                       `packing.address_table` checks and makes it; the tensors must outlive it
@@ -31,8 +32,8 @@ one signature:
 `decode` and `verify` give all M rows, `prefill` the last one alone. Rows agree bit for bit between the three and however
 a prompt was cut. All tensors are contiguous and aligned to 64 bytes; all calls come from one thread.
 
-Parameters (`local_runtime.compiled.packing` makes them): `X.packed` from MLC's tensor `X`; names without `.packed` that
-end in `norm.weight` are MLC's own as float32; `X.lora_a.words`, `.scales`, `X.lora_b.words`, `.scales` belong to the
+Parameters (`local_runtime.compiled.packing` makes them): `X.packed` from MLC's tensor `X`; names without `.packed` are
+vectors of norms, MLC's own as float32; `X.lora_a.words`, `.scales`, `X.lora_b.words`, `.scales` belong to the
 adapter (in float libraries `.words` alone, which are floats). Shapes with a symbol (`rank_qkv`, `rank_o`, `rank_gate_up`,
 `rank_down`) take any number of 16-rank blocks from 0 to 4, the same for all of one symbol: a projection without an
 adapter takes 0 blocks and costs nothing.
@@ -49,6 +50,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,13 +65,16 @@ from local_runtime.file_hash import file_sha256
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.quantization import Quantization
 from local_runtime.places import folder, places
-from local_runtime.target import Target
+from local_runtime.target import CPU, HOST, Target
 
 LIBRARY_FILE = "model.so"
 DESCRIPTION_FILE = "library.json"
+SOURCE_FILE = "device.source"
 UNFINISHED = ".building-"
 MOST_LIBRARIES = 24
 """Libraries beyond this many are removed, those used longest ago first."""
+CPU_FUNCTIONS = ("decode", "prefill", "verify")
+GPU_FUNCTIONS = (*CPU_FUNCTIONS, *(f"{name}_adapted" for name in CPU_FUNCTIONS), "create_cache")
 RANK_SYMBOLS = ("rank_qkv", "rank_o", "rank_gate_up", "rank_down")
 """Symbols in shapes of adapters: blocks of 16 ranks of each kind of linear."""
 RUN_TIME_FIELDS = ("context_tokens", "rope_theta", "rope_scaling")
@@ -136,6 +141,12 @@ class Library:
         """Where the shared library is."""
         return places().libraries / self.key / LIBRARY_FILE
 
+    @property
+    def target_kind(self) -> str:
+        """The kind of device that it was built for."""
+        target = self.made_from.get("target")
+        return str(target.get("kind")) if isinstance(target, dict) else "an unknown device"
+
 
 @dataclass(frozen=True, slots=True)
 class BuildMessage:
@@ -173,6 +184,13 @@ def kernel_source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
+def _request(config: DecoderConfig, quantization: Quantization, target: Target, kv_dtype: str) -> BuildRequest:
+    """A GPU's keys and values are of the same kind as its activations."""
+    if target.kind != CPU:
+        kv_dtype = "float32" if target.kind == HOST else quantization.float_dtype
+    return BuildRequest(config, quantization, target, kv_dtype)
+
+
 def runtime_environment(n_threads: int) -> dict[str, str]:
     """Environment for TVM's threads, to be set before its first kernel."""
     return {
@@ -186,7 +204,7 @@ def find_library(
     config: DecoderConfig, quantization: Quantization, target: Target, kv_dtype: str = "float16"
 ) -> Library | None:
     """The library that fits, if it was built here and is whole; a damaged one counts as absent."""
-    return _read(library_key(BuildRequest(config, quantization, target, kv_dtype))[0])
+    return _read(library_key(_request(config, quantization, target, kv_dtype))[0])
 
 
 def ensure_library(
@@ -200,7 +218,7 @@ def ensure_library(
 
     Raises BuildFailed when the shape has no kernels, nothing can link, the disk is full or the compiler crashes.
     """
-    request = BuildRequest(config, quantization, target, kv_dtype)
+    request = _request(config, quantization, target, kv_dtype)
     key, made_from = library_key(request)
     found = _read(key)
     if found:
@@ -213,6 +231,20 @@ def ensure_library(
     except OSError as problem:
         where = problem.filename or places().libraries
         raise BuildFailed(f"{where}: {problem.strerror}", "free some disk space, or set UNDERSTUDY_HOME") from None
+
+
+def write_device_source(
+    config: DecoderConfig,
+    quantization: Quantization,
+    target: Target,
+    file: Path,
+    progress: Callable[[str], None] | None = None,
+) -> None:
+    """Write the source of a GPU's kernels to `file`: needs neither the device nor a compiler for it. Raises BuildFailed."""
+    request = _request(config, quantization, target, "")
+    with tempfile.TemporaryDirectory() as scratch:
+        _compile(request, Path(scratch), progress or (lambda _phase: None), "--source")
+        shutil.move(Path(scratch) / SOURCE_FILE, file)
 
 
 def _read(key: str) -> Library | None:
@@ -241,7 +273,7 @@ def _build(request: BuildRequest, key: str, made_from: dict[str, object], progre
             key=key,
             made_from=made_from,
             sha256=file_sha256(unfinished / LIBRARY_FILE),
-            functions=("decode", "prefill", "verify"),
+            functions=CPU_FUNCTIONS if request.target.kind == CPU else GPU_FUNCTIONS,
             kv_dtype=request.kv_dtype,
             layout=result.layout,
             parameters=result.parameters,
@@ -258,12 +290,12 @@ def _build(request: BuildRequest, key: str, made_from: dict[str, object], progre
     return library
 
 
-def _compile(request: BuildRequest, unfinished: Path, progress: Callable[[str], None]) -> BuildMessage:
+def _compile(request: BuildRequest, unfinished: Path, progress: Callable[[str], None], *options: str) -> BuildMessage:
     """Run the compiling process to its end. Its standard input stays open: when this process dies, it goes too."""
     log = unfinished / "compiler.log"
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "local_runtime.compiler", str(unfinished)],
+            [sys.executable, "-m", "local_runtime.compiler", str(unfinished), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

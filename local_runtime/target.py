@@ -9,10 +9,16 @@ import os
 import platform
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import psutil
+
+from local_runtime import cuda_parts
+from local_runtime.errors import BuildFailed
+
+AUTO, CPU, CUDA, METAL, HOST = "auto", "cpu", "cuda", "metal", "host"
+"""Kinds of targets. `host` is the GPUs' graph compiled for this CPU in float32: slow, and how its numerics are checked."""
 
 
 class Isa(StrEnum):
@@ -30,7 +36,7 @@ class Target:
     """What the compiler needs to know about a device. Everything but `n_threads` shapes the code."""
 
     kind: str
-    """`cpu`."""
+    """`cpu`, `cuda`, `metal` or `host`."""
     isa: Isa
     triple: str
     """LLVM's target triple."""
@@ -40,6 +46,14 @@ class Target:
     """LLVM's names of features that come on top of `mcpu`, for example `+avx512vnni`."""
     n_threads: int
     """Threads that compute, the caller's own among them."""
+    arch: str = ""
+    """Of an NVIDIA GPU: `sm_89`."""
+
+    @property
+    def name(self) -> str:
+        """As a user reads it."""
+        detail = {CPU: self.isa.value, CUDA: self.arch}.get(self.kind)
+        return f"{self.kind} ({detail})" if detail else self.kind
 
     def key_parts(self) -> dict[str, str]:
         """What tells one target's code from another's, for the key of a compiled library."""
@@ -49,12 +63,49 @@ class Target:
             "triple": self.triple,
             "mcpu": self.mcpu,
             "mattr": ",".join(self.mattr),
+            "arch": self.arch,
         }
 
 
 def detect() -> Target:
     """The target of this process: this CPU, and the cores it may use."""
     return cpu_target(cpu_features(), sys.platform, platform.machine(), usable_cores())
+
+
+def choose_target(kind: str = AUTO, arch: str | None = None) -> Target:
+    """The target of a kind on this machine; for `auto` Metal on Apple silicon, CUDA where all of its parts are, else the CPU.
+
+    `arch` names another NVIDIA GPU than the one here, to compile for. Raises BuildFailed for a device that is not here.
+    """
+    here = detect()
+    if kind == AUTO:
+        kind = best_kind()
+    if kind == METAL:  # also from elsewhere: the source can be written anywhere
+        return replace(_arm_target((), "darwin", here.n_threads, None), kind=METAL)
+    if kind == CUDA:
+        return replace(here, kind=CUDA, arch=_arch_of(arch))
+    return replace(here, kind=kind)
+
+
+def best_kind() -> str:
+    """The best kind of device that is here, with all that it needs."""
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return METAL
+    gpu = cuda_parts.find_gpu()
+    return CUDA if gpu is not None and gpu.supported and not cuda_parts.missing_parts() else CPU
+
+
+def _arch_of(arch: str | None) -> str:
+    """The NVIDIA GPU to compile for: the one named, or the one here."""
+    if arch is None:
+        gpu = cuda_parts.find_gpu()
+        if gpu is None:
+            raise BuildFailed("there is no NVIDIA GPU here", "understudy doctor    (or name one: --arch sm_89)")
+        arch = gpu.arch
+    number = arch.removeprefix("sm_")
+    if not (arch != number and number.isdecimal() and cuda_parts.OLDEST <= int(number) <= cuda_parts.NEWEST):
+        raise BuildFailed(f"{arch}: CUDA code is made for GPUs from sm_75 to sm_90", "add --target cpu")
+    return arch
 
 
 def cpu_target(features: Collection[str], system: str, machine: str, n_threads: int, isa: Isa | None = None) -> Target:

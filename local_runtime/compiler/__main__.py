@@ -1,4 +1,6 @@
-"""`python -m local_runtime.compiler FOLDER`: compile one library; the process that `library.ensure_library` starts.
+"""`python -m local_runtime.compiler FOLDER [--source]`: compile one library; the process that `library.ensure_library` starts.
+
+With `--source` the source of a GPU's kernels is written in its place.
 
 Standard input: one line, a `BuildRequest` as JSON; it stays open as long as the caller lives, and when it closes the
 folder is removed, so that a killed caller leaves nothing. Standard output: one JSON message a line.
@@ -17,6 +19,7 @@ import msgspec
 from local_runtime.compiler.linker import REMEDY, find_linker
 from local_runtime.errors import BuildFailed
 from local_runtime.library import BuildMessage, BuildRequest
+from local_runtime.target import CPU
 
 
 def main() -> int:
@@ -29,9 +32,14 @@ def main() -> int:
         if linker is None:
             raise BuildFailed("nothing here can link: neither a C compiler nor ziglang was found", REMEDY)
         _say(BuildMessage(phase="loading the compiler"))
-        from local_runtime.compiler.build import build_library  # noqa: PLC0415 (0.7 s: said first)
+        if request.target.kind == CPU:
+            from local_runtime.compiler.build import build_library as build  # noqa: PLC0415 (0.7 s: said first)
+        elif "--source" in sys.argv:
+            from local_runtime.compiler.gpu_build import write_source as build  # noqa: PLC0415 (the same)
+        else:
+            from local_runtime.compiler.gpu_build import build_library as build  # noqa: PLC0415 (the same)
 
-        layout, parameters = build_library(request, linker, folder, lambda phase: _say(BuildMessage(phase=phase)))
+        layout, parameters = build(request, linker, folder, lambda phase: _say(BuildMessage(phase=phase)))
         _say(BuildMessage(layout=layout, parameters=parameters))
     except BuildFailed as fault:
         _say(BuildMessage(fault=fault.message, remedy=fault.remedy))
