@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,24 @@ def test_too_little_memory_ends_the_run_in_a_sentence(world: Path, tmp_path: Pat
     assert record.failed
     assert "more than its cap of 256 MB" in record.outcome
     assert serving() is None
+
+
+def test_what_the_training_process_cannot_do_ends_the_run_in_its_words(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that is no number: nothing of it is kept, and the next night begins a run of its own."""
+    script = tmp_path / "child.py"
+    word = {"type": "fault", "message": "step 3: the loss is no number any more; nothing of this run is kept"}
+    line = json.dumps(word).encode() + b"\n"
+    script.write_text(f"import os, sys\nos.write(int(sys.argv[-1]), {line!r})\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(nights, "python", lambda module, *arguments: [sys.executable, str(script)])
+        record, events = finished(night().events())
+    assert record.failed
+    assert record.outcome == word["message"] == events[-1].text
+    assert serving() is None
+    again, _ = finished(night().events())
+    assert again.id != record.id
 
 
 def test_a_full_disk_leaves_the_run_to_be_taken_up(
