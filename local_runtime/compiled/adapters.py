@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,25 +24,30 @@ class Bound:
     """All parameters of the library, the model's and one adapter's, as a call takes them."""
 
     parameters: Any
-    """The table of their addresses."""
+    """The table of their addresses; for a GPU the list of the tensors themselves."""
     arrays: dict[str, Array]
     """What the table points to: it lives as long."""
     size_bytes: int
     """Of the adapter's part."""
 
 
+class Binding(Protocol):
+    """Puts an adapter beside the weights, as one library wants them."""
+
+    def bind(self, low_ranks: LowRanks) -> Bound:
+        """The parameters of calls with an adapter; with an empty one, those of the base."""
+        ...
+
+
 class Adapters:
     """The base and its adapters, as lists of parameters. Those used longest ago make room for others."""
 
-    def __init__(
-        self, library: Library, config: DecoderConfig, weights: dict[str, Array], limit_bytes: int = DEFAULT_LIMIT_BYTES
-    ) -> None:
-        self._library = library
+    def __init__(self, config: DecoderConfig, binding: Binding, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self._config = config
-        self._base = {name: aligned(array) for name, array in weights.items()}
+        self._binding = binding
         self._limit_bytes = limit_bytes
         self._resident: OrderedDict[str, Bound] = OrderedDict()
-        self._nobody = self._bind({})
+        self._nobody = binding.bind({})
 
     @property
     def size_bytes(self) -> int:
@@ -61,14 +66,25 @@ class Adapters:
         if bound is None:
             low_ranks = read_low_ranks(adapter)
             check_fits(adapter, low_ranks, self._config)
-            bound = self._bind(pack_low_ranks(low_ranks, self._library, self._config))
+            bound = self._binding.bind(low_ranks)
             while self._resident and self.size_bytes + bound.size_bytes > self._limit_bytes:
                 self._resident.popitem(last=False)
             self._resident[adapter.id] = bound
         self._resident.move_to_end(adapter.id)
         return bound
 
-    def _bind(self, packed: dict[str, Array]) -> Bound:
+
+class TableBinding:
+    """Weights and adapters in this process's memory: a call takes the table of their addresses."""
+
+    def __init__(self, library: Library, config: DecoderConfig, weights: dict[str, Array]) -> None:
+        self._library = library
+        self._config = config
+        self._base = {name: aligned(array) for name, array in weights.items()}
+
+    def bind(self, low_ranks: LowRanks) -> Bound:
+        """Pack an adapter, and list where everything lies."""
+        packed = pack_low_ranks(low_ranks, self._library, self._config) if low_ranks else {}
         arrays = self._base | {name: aligned(array) for name, array in packed.items()}
         table = tensor(address_table(self._library.parameters, arrays))
         return Bound(table, arrays, sum(array.nbytes for array in packed.values()))

@@ -1,4 +1,4 @@
-"""The engine on compiled kernels: prompts are prefilled in chunks, tokens drafted and verified, states reused.
+"""The engine on a compiled decoder, of a CPU or a GPU: prompts are prefilled in chunks, tokens drafted and verified, states reused.
 
 Between two `next` calls at most one forward runs; a stream that is closed leaves its computed tokens for the next one.
 """
@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 from local_runtime.compiled.adapters import Adapters, Bound
 from local_runtime.compiled.admission import check_adapter, check_prompt, check_sampling, check_target
+from local_runtime.compiled.decoder import Decoder
 from local_runtime.compiled.generation import Generation
-from local_runtime.compiled.runtime import Rows, Runtime
+from local_runtime.compiled.runtime import Rows
 from local_runtime.compiled.sequences import Key, Sequence, Sequences
 from local_runtime.compiled.speculation import MAX_DRAFT, Acceptance, Draft
 from local_runtime.compiled.vocabulary import Vocabulary
@@ -25,7 +26,7 @@ CHUNK_TOKENS = 128
 class CompiledEngine:
     """`local_runtime.engine.Engine` on a compiled library. Made by `local_runtime.compiled.opening.open_engine`."""
 
-    def __init__(self, model: EngineModel, runtime: Runtime, adapters: Adapters, vocabulary: Vocabulary) -> None:
+    def __init__(self, model: EngineModel, runtime: Decoder, adapters: Adapters, vocabulary: Vocabulary) -> None:
         self.model = model
         self.adapters = adapters
         self.acceptance = Acceptance()

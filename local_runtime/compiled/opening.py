@@ -8,19 +8,20 @@ from pathlib import Path
 
 import psutil
 
-from local_runtime.compiled.adapters import DEFAULT_LIMIT_BYTES, Adapters
+from local_runtime.compiled.adapters import DEFAULT_LIMIT_BYTES, Adapters, TableBinding
 from local_runtime.compiled.compiled_engine import CompiledEngine
+from local_runtime.compiled.gpu_opening import load_on_device
 from local_runtime.compiled.rope import rope_tables
 from local_runtime.compiled.runtime import Runtime, token_bytes
 from local_runtime.compiled.vocabulary import Vocabulary
 from local_runtime.compiled.weights import load_weights, packed_bytes
 from local_runtime.engine import EngineModel
-from local_runtime.errors import OutOfMemory
+from local_runtime.errors import BuildFailed, LibraryStale, OutOfMemory
 from local_runtime.library import Library, ensure_library
 from local_runtime.model import registry
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.model_folder import ModelFolder
-from local_runtime.target import detect
+from local_runtime.target import AUTO, CPU, Target, choose_target
 
 WORKING_BYTES = 150 << 20
 """What a process needs beside weights and KV cache."""
@@ -46,6 +47,9 @@ class EngineOptions:
     n_threads: int | None = None
     """Threads that compute; None for one on each core, or one alone for a small model."""
     kv_dtype: str = "float16"
+    """Of CPUs; a GPU's is that of its activations."""
+    target: str = AUTO
+    """`auto`, `cpu`, `cuda`, `metal`, or `host`: the GPUs' graph on this CPU, slow, to check them by."""
 
 
 def open_engine(
@@ -57,7 +61,16 @@ def open_engine(
     """
     options, say = options or EngineOptions(), progress or (lambda _phase: None)
     model = ModelFolder.open(name if isinstance(name, Path) else registry.find(name))
-    target = detect()
+    vocabulary = Vocabulary.read(model.path, model.config.vocab_size)
+    target = choose_target(options.target)
+    if target.kind != CPU:
+        try:
+            return _open_on_device(model, target, options, vocabulary, say)
+        except (BuildFailed, LibraryStale, OutOfMemory) as fault:
+            if options.target != AUTO:
+                raise
+            say(f"{target.name} cannot be used ({fault.message}): taking the CPU")
+            target = choose_target(CPU)
     library = ensure_library(model.config, model.quantization, target, options.kv_dtype, progress)
     n_threads = options.n_threads or (1 if packed_bytes(library) < FEW_BYTES else target.n_threads)
     page_tokens = library.layout.page_tokens
@@ -68,9 +81,24 @@ def open_engine(
     weights = load_weights(model, library, n_threads)
     config = replace(model.config, context_tokens=context_tokens)
     runtime = Runtime(library, config, rope_tables(config), n_pages, n_threads)
-    adapters = Adapters(library, config, weights, options.adapter_bytes)
+    adapters = Adapters(config, TableBinding(library, config, weights), options.adapter_bytes)
     served = _describe(model, config, f"cpu ({target.isa.value}, {n_threads} thread{'s' if n_threads > 1 else ''})")
-    return CompiledEngine(served, runtime, adapters, Vocabulary.read(model.path, config.vocab_size))
+    return CompiledEngine(served, runtime, adapters, vocabulary)
+
+
+def _open_on_device(
+    model: ModelFolder, target: Target, options: EngineOptions, vocabulary: Vocabulary, say: Progress
+) -> CompiledEngine:
+    library = ensure_library(model.config, model.quantization, target, progress=say)
+    say("loading weights")
+    runtime, adapters, config = load_on_device(
+        model,
+        library,
+        kv_tokens=options.kv_cache_tokens,
+        context_tokens=options.context_tokens,
+        adapter_bytes=options.adapter_bytes,
+    )
+    return CompiledEngine(_describe(model, config, target.name), runtime, adapters, vocabulary)
 
 
 def _describe(model: ModelFolder, config: DecoderConfig, device: str) -> EngineModel:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from local_runtime.errors import OutOfMemory
 
@@ -18,6 +19,42 @@ class PageTable:
 
     pages: list[int] = field(default_factory=list)
     n_tokens: int = 0
+
+
+class KvPages(Protocol):
+    """Which tokens of which sequence are kept, as `Sequences` needs it."""
+
+    n_pages: int
+    page_tokens: int
+
+    @property
+    def n_free(self) -> int:
+        """Pages that nobody uses."""
+        ...
+
+    def table(self) -> PageTable:
+        """A sequence without a token."""
+        ...
+
+    def needed(self, table: PageTable, n: int) -> int:
+        """New pages that `reserve(table, n)` takes at most."""
+        ...
+
+    def reserve(self, table: PageTable, n: int) -> None:
+        """Make room for `n` more tokens. Raises OutOfMemory."""
+        ...
+
+    def rewind(self, table: PageTable, n_tokens: int) -> None:
+        """Forget all tokens after the first `n_tokens`."""
+        ...
+
+    def fork(self, table: PageTable, n_tokens: int) -> PageTable:
+        """Another sequence that begins with the first `n_tokens`, or with none where there is no room."""
+        ...
+
+    def free(self, table: PageTable) -> None:
+        """Forget the sequence."""
+        ...
 
 
 class Pages:
@@ -34,6 +71,10 @@ class Pages:
     def n_free(self) -> int:
         """Pages that nobody uses."""
         return len(self._free)
+
+    def table(self) -> PageTable:
+        """A sequence without a token."""
+        return PageTable()
 
     def needed(self, table: PageTable, n: int) -> int:
         """New pages that `reserve(table, n)` takes from the pool."""

@@ -21,8 +21,9 @@ from local_runtime.compiled.tensors import aligned_zeros, ffi, tensor
 from local_runtime.errors import LibraryStale
 from local_runtime.library import Library, runtime_environment
 from local_runtime.model.decoder_config import DecoderConfig
+from local_runtime.target import CPU
 
-CPU, NAIVE_ALLOCATOR = 1, 1
+CPU_NUMBER, NAIVE_ALLOCATOR = 1, 1
 MAX_ROWS = 128
 """Tokens of one forward at most."""
 
@@ -121,21 +122,24 @@ def token_bytes(config: DecoderConfig, kv_dtype: str) -> int:
 
 def _load(library: Library) -> dict[str, Any]:
     """The functions of a library by name."""
+    if (built_for := library.target_kind) != CPU:
+        raise LibraryStale(
+            f"{library.path} was built for {built_for}, and is asked to run on the cpu", f"rm -r {library.path.parent}"
+        )
     tvm_ffi = ffi()  # first: the runtime is linked against its library
     try:
-        ctypes.CDLL(str(_runtime_library()), ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(runtime_library()), ctypes.RTLD_GLOBAL)
         machine = tvm_ffi.load_module(str(library.path))["vm_load_executable"]()
-        machine["vm_initialization"](CPU, 0, NAIVE_ALLOCATOR)
+        machine["vm_initialization"](CPU_NUMBER, 0, NAIVE_ALLOCATOR)
         return {name: machine[name] for name in library.functions}
     except (OSError, RuntimeError, AttributeError, ValueError) as problem:
         raise LibraryStale(f"{library.path} does not load: {problem}", f"rm -r {library.path.parent}") from problem
 
 
-def _runtime_library() -> Path:
-    """TVM's runtime without the compiler: 3.4 MB in place of 260."""
+def runtime_library(device: str = "") -> Path:
+    """TVM's runtime without the compiler: 3.4 MB in place of 260. With `_cuda` or `_metal`, its part for that device."""
     spec = importlib.util.find_spec("tvm")
     if spec is None or spec.origin is None:
         raise OSError("apache-tvm is not installed")
-    return (
-        Path(spec.origin).parent / "lib" / ("libtvm_runtime.dylib" if sys.platform == "darwin" else "libtvm_runtime.so")
-    )
+    ending = "dylib" if sys.platform == "darwin" else "so"
+    return Path(spec.origin).parent / "lib" / f"libtvm_runtime{device}.{ending}"

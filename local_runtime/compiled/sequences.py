@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from local_runtime.compiled.pages import Pages, PageTable
+from local_runtime.compiled.pages import KvPages, PageTable
 from local_runtime.engine import Adapter
 from local_runtime.errors import OutOfMemory
 
@@ -64,7 +64,7 @@ class Sequence:
 class Sequences:
     """All sequences of one model, within the pages there are."""
 
-    def __init__(self, pages: Pages, context_tokens: int) -> None:
+    def __init__(self, pages: KvPages, context_tokens: int) -> None:
         self._pages = pages
         self._capacity = context_tokens
         self._kept: list[Sequence] = []
@@ -78,7 +78,7 @@ class Sequences:
         wanted = np.asarray(token_ids, np.int32)[:-1]
         best, n = self._best(key, wanted, document)
         if best is None or n == 0:
-            sequence = Sequence(key, PageTable(), document, self._capacity)
+            sequence = Sequence(key, self._pages.table(), document, self._capacity)
         elif not best.busy and best.n_tokens - n <= REWIND_LOSS_TOKENS:
             sequence = best
             self._kept.remove(best)

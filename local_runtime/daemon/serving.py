@@ -63,7 +63,7 @@ def open_engine(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompt
     if kind == "echo":
         return _echo(argument, report)
     if kind == "compiled" and not argument:
-        return _compiled(options.model, report)
+        return _compiled(options.model, options.target, report)
     if kind == "remote" and not argument:
         return _remote(options, report)
     if kind == "mlc_llm" and not argument:
@@ -164,8 +164,9 @@ def _mlc_llm(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompting
     return engine, FimPrompting(model.path, model.config.vocab_size)
 
 
-def _compiled(name: str | None, report: Report) -> tuple[Engine, Prompting]:
+def _compiled(name: str | None, target: str, report: Report) -> tuple[Engine, Prompting]:
     # An echo daemon needs neither TVM nor numpy's weight formats.
+    from local_runtime.compiled.opening import EngineOptions  # noqa: PLC0415
     from local_runtime.compiled.opening import open_engine as open_compiled  # noqa: PLC0415
 
     def progress(phase: str) -> None:
@@ -176,6 +177,6 @@ def _compiled(name: str | None, report: Report) -> tuple[Engine, Prompting]:
         report(Standing(Phase.LOADING, "looking for a model"))
         name = default_model()
     report(Standing(Phase.LOADING, f"{name}: looking for its library"))
-    engine = open_compiled(name, None, progress)
+    engine = open_compiled(name, EngineOptions(target=target), progress)
     assert engine.model.folder is not None
     return engine, FimPrompting(engine.model.folder, engine.model.vocab_size)

@@ -150,7 +150,7 @@ def test_a_small_cache_forgets_and_still_answers(make_model: Callable[..., Path]
 
 def test_a_small_model_leaves_the_other_cores_alone(make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     path = make_model(GROUPED, "q8f16_g32")
-    monkeypatch.setattr(opening, "detect", lambda: replace(detect(), n_threads=3))
+    monkeypatch.setattr(opening, "choose_target", lambda _kind: replace(detect(), n_threads=3))
     for few_bytes, options, told in ((1 << 20, EngineOptions(), 1), (0, EngineOptions(), 3), (1 << 20, EngineOptions(n_threads=2), 2)):  # fmt: skip
         monkeypatch.setattr(opening, "FEW_BYTES", few_bytes)
         engine = open_engine(path, options)
