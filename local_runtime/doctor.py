@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 import psutil
 
-from local_runtime import __version__, bundled, target
+from local_runtime import __version__, bundled, cuda_parts, target
 from local_runtime.client import Client
 from local_runtime.compiler.linker import REMEDY as LINKER_REMEDY
 from local_runtime.compiler.linker import find_linker
@@ -37,6 +37,8 @@ LOW_DISK_BYTES = 2 << 30
 LOW_MEMORY_BYTES = 1 << 30
 BREAKING_VARIABLES = ("TVM_USE_RUNTIME_LIB", "TVM_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "LD_PRELOAD")
 """Environment variables that make a compiled library load something else."""
+NOT_RUN = "compiled, not yet run on this hardware by those who wrote it"
+USE_CPU = 'target = "cpu" under [runtime] in config.toml'
 _PIN = re.compile(r"([A-Za-z0-9_.-]+)==([^\s;]+)\s*$")
 
 State = Literal["ok", "note", "bad"]
@@ -59,6 +61,7 @@ def findings() -> Iterator[Finding]:
         "machine": machine,
         "wheels": wheels,
         "toolchain": toolchain,
+        "gpu": gpu,
         "folders": folders,
         "settings": settings,
         "models": models,
@@ -131,6 +134,26 @@ def toolchain() -> Iterator[Finding]:
         yield Finding("toolchain", "ok", f"{linker.name} links compiled models ({linker.command[0]})")
 
 
+def gpu() -> Iterator[Finding]:
+    """A GPU, if there is one, and what it lacks. Whether it computes rightly, `doctor --run` tells."""
+    if target.best_kind() == target.METAL:
+        yield Finding("gpu", "note", f"Metal: {NOT_RUN}", f"understudy doctor --run    (or {USE_CPU})")
+        return
+    found = cuda_parts.find_gpu()
+    if found is None:
+        yield Finding("gpu", "ok", "no GPU that Understudy can use: models run on the CPU")
+        return
+    name = f"{found.name}, {found.arch}, {found.memory_bytes >> 20:,} MB"
+    if not found.supported:
+        yield Finding("gpu", "note", f"{name} is not used: code is made for sm_75 to sm_90")
+        return
+    missing = cuda_parts.missing_parts()
+    for what, remedy in missing.items():
+        yield Finding("gpu", "note", f"{name} is not used: {what} is missing", remedy)
+    if not missing:
+        yield Finding("gpu", "note", f"{name}: {NOT_RUN}", f"understudy doctor --run    (or {USE_CPU})")
+
+
 def folders() -> Iterator[Finding]:
     """That everything is this user's alone, and that there is room."""
     here = places()
@@ -175,10 +198,11 @@ def models() -> Iterator[Finding]:
                 "models", "bad", f"{name}: {fault.message}", fault.remedy or f"understudy model remove {name}"
             )
             continue
-        compiled = find_library(model.config, model.quantization, target.detect())
+        device = target.choose_target()
+        compiled = find_library(model.config, model.quantization, device)
         text = f"{name}: {model.config.family}, {model.quantization.name}, {model.weight_bytes >> 20:,} MB"
         if compiled:
-            yield Finding("models", "ok", f"{text}, compiled for this processor")
+            yield Finding("models", "ok", f"{text}, compiled for this machine's {device.name}")
         else:
             yield Finding("models", "note", f"{text}, compiled at first use", f"understudy model compile {name}")
 

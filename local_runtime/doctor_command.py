@@ -14,16 +14,23 @@ from local_runtime.doctor import Finding, findings
 EXAMPLES = """\b
 Examples:
   understudy doctor                           what works here, and what to do about the rest
+  understudy doctor --run                     compute something, and compare the GPU with the CPU
   understudy doctor --json | jq '.[] | select(.state == "bad")'
 """
 MARKS = {"ok": "[green]ok", "note": "[yellow]note", "bad": "[red]bad"}
 
 
 @click.command(epilog=EXAMPLES)
+@click.option("--run", is_flag=True, help="Also run the bundled model, on the CPU and on what a GPU would compute.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line: a list of area, state, text and remedy.")
-def doctor(as_json: bool) -> None:
+def doctor(run: bool, as_json: bool) -> None:
     """What works on this machine, and the command that mends what does not. Exit status 1 if something is bad."""
     found = list(findings())
+    if run:
+        from local_runtime.doctor_self_test import self_test  # noqa: PLC0415  only this needs an engine
+
+        with Console(stderr=True).status("running the bundled model"):
+            found += self_test()
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     else:

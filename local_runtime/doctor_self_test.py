@@ -1,0 +1,105 @@
+"""`understudy doctor --run`: whether this machine's GPU computes what its CPU does, told before anybody relies on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from local_runtime import bundled, target
+from local_runtime.compiled.opening import EngineOptions, open_engine
+from local_runtime.doctor import USE_CPU, Finding
+from local_runtime.engine import Prompt, Sampling
+from local_runtime.errors import RuntimeFault
+from local_runtime.model import registry
+
+LARGEST_DIFFERENCE, SAME_CHOICE = 0.05, 0.9
+"""Mean difference of a token's log-probability in nats, and share of tokens that both hold most likely or both do not: int8
+activations on the CPU, half precision on a GPU, and both are far within."""
+N_WRITTEN = 16
+TEXT = """class Account:
+    def __init__(self, owner: str, balance: int = 0) -> None:
+        self.owner = owner
+        self.balance = balance
+
+    def deposit(self, amount: int) -> None:
+        if amount <= 0:
+            raise ValueError("amount must be positive")
+        self.balance += amount
+
+    def withdraw(self, amount: int) -> None:
+        if amount > self.balance:
+            raise ValueError("not enough")
+        self.balance -= amount
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one engine said of the fixed text."""
+
+    device: str
+    logprobs: tuple[float, ...]
+    most_likely: tuple[bool, ...]
+    n_written: int
+    seconds: float
+    """Of writing."""
+
+
+def self_test() -> Iterator[Finding]:
+    """Run the bundled model on the CPU and on the best device, and compare. Without a GPU, with its graph on this CPU.
+
+    That graph is another computation of the same weights: float32 and TVM's own kernels, where the CPU's are ours.
+    """
+    name = bundled.ensure_imported()
+    reference = run(name, target.CPU)
+    yield Finding("self-test", "ok", f"{reference.device} writes {speed(reference)} with {name}")
+    kind = target.best_kind()
+    kind = target.HOST if kind == target.CPU else kind
+    try:
+        tested = run(name, kind)
+    except RuntimeFault as fault:
+        yield Finding("self-test", "bad", f"{kind} does not run: {fault.message}", fault.remedy or USE_CPU)
+        return
+    yield compare(reference, tested)
+
+
+def run(name: str, kind: str) -> Run:
+    """Score the fixed text, then write on. Raises RuntimeFault."""
+    from tokenizers import Tokenizer  # noqa: PLC0415  (20 ms that a doctor without --run need not take)
+
+    engine = open_engine(name, EngineOptions(kv_cache_tokens=1024, context_tokens=1024, target=kind))
+    try:
+        ids = tuple(Tokenizer.from_file(str(registry.find(name) / "tokenizer.json")).encode(TEXT).ids)
+        scores = list(engine.score(Prompt(ids[:8]), ids[8:]))
+        began = time.perf_counter()
+        written = sum(len(p.token_ids) for p in engine.stream(Prompt(ids), Sampling(max_tokens=N_WRITTEN)))
+        return Run(
+            engine.model.device,
+            tuple(x for score in scores for x in score.logprobs),
+            tuple(x for score in scores for x in score.greedy),
+            written,
+            time.perf_counter() - began,
+        )
+    finally:
+        engine.close()
+
+
+def compare(reference: Run, tested: Run) -> Finding:
+    """Whether two engines say the same."""
+    difference = float(np.abs(np.array(reference.logprobs) - np.array(tested.logprobs)).mean())
+    same = float(np.mean(np.array(reference.most_likely) == np.array(tested.most_likely)))
+    text = (
+        f"over {len(tested.logprobs)} tokens, {tested.device} differs from {reference.device} by {difference:.4f} nats a token"
+        f" and agrees on the likeliest at {same:.0%}; it writes {speed(tested)}"
+    )
+    if difference <= LARGEST_DIFFERENCE and same >= SAME_CHOICE:  # so that NaN fails
+        return Finding("self-test", "ok", text)
+    return Finding("self-test", "bad", f"wrong results: {text}", USE_CPU)
+
+
+def speed(run: Run) -> str:
+    """Tokens and seconds, as a user reads them."""
+    return f"{run.n_written} tokens in {run.seconds:.2f} s"
