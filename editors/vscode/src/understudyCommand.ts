@@ -44,7 +44,9 @@ function finished(
   log.info(`${command} ${args.join(' ')}`);
   const env = { ...process.env, NO_COLOR: '1', COLUMNS: '120' };
   const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  const cancelling = token.onCancellationRequested(() => child.kill('SIGINT'));
+  const interrupt = () => child.kill('SIGINT');
+  const cancelling = token.onCancellationRequested(interrupt);
+  process.once('exit', interrupt); // the window closes
   const lines: string[] = [];
   const errors: string[] = [];
   createInterface(child.stdout).on('line', (line) => {
@@ -59,6 +61,7 @@ function finished(
   return new Promise((resolve) => {
     const end = (ok: boolean, message = '') => {
       cancelling.dispose();
+      process.off('exit', interrupt);
       resolve({ ok, message, cancelled: token.isCancellationRequested, lines });
     };
     child.on('error', (fault) => end(false, fault.message));

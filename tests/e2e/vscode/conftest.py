@@ -43,9 +43,11 @@ def vscode(tmp_path_factory: pytest.TempPathFactory, shared_home: Path) -> Itera
 
 @pytest.fixture(autouse=True)
 def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The shared home, emptied before each test; its daemon ends with the test."""
-    shutil.rmtree(shared_home, ignore_errors=True)
-    shared_home.mkdir(parents=True, exist_ok=True)  # a process of the test before, about to end, may have made it again
+    """The shared home, emptied before each test but for what was compiled; its daemon ends with the test."""
+    shared_home.mkdir(parents=True, exist_ok=True)
+    for folder in shared_home.iterdir():
+        if folder.name != "cache":
+            shutil.rmtree(folder, ignore_errors=True)
     monkeypatch.setenv("UNDERSTUDY_HOME", str(shared_home))
     yield shared_home
     lifecycle.kill()
@@ -55,6 +57,12 @@ def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def echo(home: Path) -> EchoDaemon:
     """What the model says."""
     return EchoDaemon(home)
+
+
+@pytest.fixture
+def bundled_model(echo: EchoDaemon) -> None:
+    """The bundled model, in place of what `echo` says."""
+    (echo.home / "config" / "config.toml").unlink()
 
 
 @pytest.fixture

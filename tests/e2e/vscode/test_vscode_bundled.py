@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from other_voice import other_voices
@@ -46,13 +45,7 @@ NEXT = (
 MAX_PICTURE_BYTES = 150_000
 
 
-@pytest.fixture
-def model(home: Path) -> None:
-    """The bundled model, in place of what `echo` says."""
-    (home / "config" / "config.toml").unlink()
-
-
-def test_the_bundled_model_and_an_adapter(window: Window, model: None, update_golden: bool) -> None:
+def test_the_bundled_model_and_an_adapter(window: Window, bundled_model: None, update_golden: bool) -> None:
     window.open("notes.py", NOTES.encode())
     window.status(bundled.NAME)
     window.go_to(NOTES.count("\n") + 1)
@@ -74,7 +67,7 @@ def test_the_bundled_model_and_an_adapter(window: Window, model: None, update_go
     window.choose("Strength of the adapter…", "0.5")
     window.status("× 0.5")
     window.choose("Base model or mine…", "Base model")
-    assert window.asked(lambda ghost: ghost == base)
+    window.gets(base)
     window.press("Tab")
     window.saves((NOTES + typed + base).encode())
 

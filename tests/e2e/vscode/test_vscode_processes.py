@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import expect
 from window import Window
 
 from local_runtime.daemon import lock
@@ -36,6 +35,16 @@ def servers(folder: Path) -> list[psutil.Process]:
     return found
 
 
+def one_server(window: Window, besides: psutil.Process | None = None) -> psutil.Process:
+    """Wait until one language server runs that is not `besides`: that of a window before may still be ending."""
+
+    def found() -> list[psutil.Process]:
+        return [one for one in servers(window.server.folder) if one != besides]
+
+    window.until(lambda: len(found()) == 1, lambda: f"language servers: {found()}")
+    return found()[0]
+
+
 def test_a_killed_daemon_is_replaced(window: Window) -> None:
     window.open("a.py", b"\n")
     window.status("echo")
@@ -55,15 +64,14 @@ def test_a_killed_daemon_is_replaced(window: Window) -> None:
 def test_a_killed_language_server_is_started_again_and_ends_with_its_window(window: Window) -> None:
     window.open("a.py", b"\n")
     window.status("echo")
-    (first,) = servers(window.server.folder)
+    first = one_server(window)
     first.kill()
-    window.status("Understudy")
+    second = one_server(window, besides=first)
     window.status("echo")
     window.go_to(1)
     window.type("x = ")
     window.gets("compute(a, b)")
-    (second,) = servers(window.server.folder)
-    assert second.pid != first.pid
+    assert second.is_running()
     window.close()
     second.wait(60)
 
@@ -77,14 +85,3 @@ def test_a_missing_command_is_told_and_found_when_the_setting_is_mended(window: 
     window.page.get_by_text("First steps with Understudy").first.wait_for()
     window.configure({})
     window.status("echo")
-
-
-@pytest.mark.xfail(run=False, reason="the toast of a night's end was never seen here; an unread notification was")
-def test_a_night_and_a_report_from_the_menu(window: Window) -> None:
-    window.open("a.py", b"\n")
-    window.status("echo")
-    window.choose("Train now")
-    window.is_told("nothing to learn from yet: understudy learn on PATH")
-    window.choose("Report")
-    window.is_told("the whole report is a page")
-    expect(window.page.locator(".editor-instance .view-lines")).to_contain_text("the whole report:")

@@ -9,8 +9,6 @@ from window import Window
 
 pytestmark = pytest.mark.e2e
 
-WHY = "Why was there nothing?"
-
 
 def test_silent_in_a_secret_file(window: Window) -> None:
     window.open(".env", b"KEY=\n")
@@ -18,8 +16,7 @@ def test_silent_in_a_secret_file(window: Window) -> None:
     window.go_to(1)
     window.type("a")
     window.press("Alt+\\")
-    window.choose(WHY)
-    window.reads("The file may hold secrets")
+    window.is_told_why("The file may hold secrets")
     assert window.ghost() == ""
     window.go_to(1)
     window.saves(b"KEY=a\n")
@@ -32,15 +29,13 @@ def test_switched_off_and_on(window: Window) -> None:
     window.choose("Switch off in python")
     window.go_to(1)
     window.type("x = ")
-    window.choose(WHY)
-    window.reads("Suggestions are switched off for this language.")
+    window.is_told_why("Suggestions are switched off for this language.")
     assert window.ghost() == ""
     window.choose("Switch on in python")
     window.choose("Switch off in this folder")
     window.go_to(1)
     window.type("c")
-    window.choose(WHY)
-    window.reads("Suggestions are switched off for this folder.")
+    window.is_told_why("Suggestions are switched off for this folder.")
     window.choose("Switch on in this folder")
     window.choose("Switch off everywhere")
     window.status("Understudy: off")
@@ -68,23 +63,23 @@ def test_a_model_that_is_too_slow_is_named_and_keys_never_wait(window: Window, e
     window.type("x = 1 + 2 + 3 + y")
     window.status_details("The model had nothing worth showing by the deadline.")
     window.saves(b"x = 1 + 2 + 3 + y\n")
-    window.choose(WHY)
-    window.reads("The model had nothing worth showing by the deadline.")
+    window.is_told_why("The model had nothing worth showing by the deadline.")
     assert window.ghost() == ""
 
 
 def test_settings_that_hide_suggestions_are_told_once_and_mended(window: Window) -> None:
     window.open("a.py", b"\n", {"editor.inlineSuggest.enabled": False})
-    window.status("echo")
+    settings = window.folder / ".vscode" / "settings.json"
     told = window.is_told("editor.inlineSuggest.enabled")
     told.get_by_role("button", name="Switch it on").click()
     expect(told).to_have_count(0)
+    window.until(lambda: '"editor.inlineSuggest.enabled": true' in settings.read_text(), settings.read_text)
     window.configure({"understudy.deadlineMs": 900, "editor.inlineSuggest.enabled": True})
     told = window.is_told("VS Code drops what comes after 750 ms")
     told.get_by_role("button", name="Use 600 ms").click()
     expect(told).to_have_count(0)
-    settings = window.folder / ".vscode" / "settings.json"
     window.until(lambda: '"understudy.deadlineMs": 600' in settings.read_text(), settings.read_text)
+    window.status("echo")
     window.go_to(1)
     window.type("x = ")
     window.sees("compute(a, b)")

@@ -43,6 +43,8 @@ USER_SETTINGS = {
     "workbench.secondarySideBar.defaultVisibility": "hidden",
     "files.exclude": {"**/.vscode": True},
     "git.enabled": False,
+    "editor.wordBasedSuggestions": "off",  # a list of words over a suggestion takes its keys
+    "understudy.invokedDeadlineMs": 30_000,  # whoever asks by hand waits, however busy this machine is
 }
 
 
