@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyte
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 180.0
 # What pyte does not know and would print or take for something else: device control strings, private modes and queries.
 _UNKNOWN = re.compile(rb"\x1bP.*?\x1b\\|\x1b\[[<>=][0-9;:]*[a-zA-Z]|\x1b\[\?[0-9;]*(?:\$p|u)|\x1b\[[0-9]* q", re.S)
 _UNFINISHED = re.compile(rb"\x1b(?:P(?:(?!\x1b\\).)*|\[[0-9;:<>=?$ ]*|\](?:(?!\x07|\x1b\\).)*)?\Z", re.S)
