@@ -1,9 +1,9 @@
-"""What compiling for GPUs costs: every family on every target, in processor seconds and bytes. Needs no GPU.
+"""What compiling for GPUs costs: every family on every target, in processor seconds and kernels. Needs no GPU.
 
     python benchmarks/gpu_compile.py [--targets metal,cuda] [--families llama,qwen2] [--quantization q4f16_1] [--arch sm_89]
 
 Two layers of 512: more layers are the same kernels again. `cuda` makes machine code where nvcc or `understudy[cuda]` is,
-`metal` the source that a Mac compiles at first use. Prints one JSON line: for each, seconds, kernels and bytes.
+`metal` the source that a Mac compiles at first use. Prints one JSON line: for each, seconds, kernels and bytes of their source.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import resource
 import time
 from dataclasses import replace
 
-from local_runtime.compiler.gpu_build import compile_gpu_decoder, device_source, modules
+from local_runtime.compiler.gpu_build import compile_gpu_decoder, device_source
 from local_runtime.compiler.gpu_plan import gpu_parameters
 from local_runtime.library import BuildRequest
 from local_runtime.model.decoder_config import Activation, DecoderConfig
@@ -46,7 +46,6 @@ def measured(family: str, kind: str, quantization: str, arch: str) -> dict[str, 
     )
     executable = compile_gpu_decoder(request, gpu_parameters(request))
     source = device_source(executable)
-    code = next(module for module in modules(executable.mod) if module.kind == kind)
     return {
         "family": family,
         "target": target.name,
@@ -54,7 +53,6 @@ def measured(family: str, kind: str, quantization: str, arch: str) -> dict[str, 
         "wall_s": round(time.perf_counter() - wall, 1),
         "kernels": len(set(re.findall(KERNEL, source))),
         "source_bytes": len(source),
-        "code_bytes": len(bytes(code.save_to_bytes())) if hasattr(code, "save_to_bytes") else None,
     }
 
 

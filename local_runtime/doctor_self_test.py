@@ -101,5 +101,5 @@ def compare(reference: Run, tested: Run) -> Finding:
 
 
 def speed(run: Run) -> str:
-    """Tokens and seconds, as a user reads them."""
-    return f"{run.n_written} tokens in {run.seconds:.2f} s"
+    """Tokens and time, as a user reads them."""
+    return f"{run.n_written} tokens in {1000 * run.seconds:.0f} ms"
