@@ -128,15 +128,23 @@ def test_a_finished_answer_leaves_the_connection_for_the_next(
         answers.append(ask(path, body))
         return answers[-1]
 
-    def with_length(handler: Handler) -> None:
+    def late_to_end(handler: Handler) -> None:
         ports.append(handler.client_address[1])
-        events = b'data: {"choices": [{"text": "x", "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
-        handler.whole(200, events, "text/event-stream")
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for data in (b'data: {"choices": [{"text": "x", "finish_reason": "stop"}]}\n\n', b"data: [DONE]\n\n", b""):
+            handler.raw(b"%x\r\n%s\r\n" % (len(data), data))
+            assert read.wait(10)
 
+    read = threading.Event()
     monkeypatch.setattr(engine._connection, "ask", remembered)
-    server.answering = with_length
+    server.answering = late_to_end
     for _ in range(2):
+        read.clear()
         assert text_of(said(engine)) == "x"
+        read.set()
         assert answers[-1].speaking is not None
         answers[-1].speaking.result(10)  # the rest of the stream is read on the other thread
     assert ports[0] == ports[1]
