@@ -87,8 +87,8 @@ class Window:
 
     def _chosen_in_menu(self, label: str) -> bool:
         """A window that is still loading may close a menu again."""
-        self.page.locator(f"{STATUS_ITEM} a").click()
         try:
+            self.page.locator(f"{STATUS_ITEM} a").click(timeout=SOON_MS)
             self._pick(label, SOON_MS)
         except TimeoutError:
             self.press("Escape")
