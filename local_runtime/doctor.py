@@ -32,12 +32,13 @@ from local_runtime.mlc_llm.command import find_command
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
+from local_runtime.proven import is_proven
 
 LOW_DISK_BYTES = 2 << 30
 LOW_MEMORY_BYTES = 1 << 30
 BREAKING_VARIABLES = ("TVM_USE_RUNTIME_LIB", "TVM_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "LD_PRELOAD")
 """Environment variables that make a compiled library load something else."""
-NOT_RUN = "compiled, not yet run on this hardware by those who wrote it"
+NOT_RUN = "compiled, not yet run on such hardware by those who wrote it; used once doctor --run finds it right"
 USE_CPU = 'target = "cpu" under [runtime] in config.toml'
 _PIN = re.compile(r"([A-Za-z0-9_.-]+)==([^\s;]+)\s*$")
 
@@ -137,7 +138,7 @@ def toolchain() -> Iterator[Finding]:
 def gpu() -> Iterator[Finding]:
     """A GPU, if there is one, and what it lacks. Whether it computes rightly, `doctor --run` tells."""
     if target.best_kind() == target.METAL:
-        yield Finding("gpu", "note", f"Metal: {NOT_RUN}", f"understudy doctor --run    (or {USE_CPU})")
+        yield _whole_gpu("Metal", target.METAL)
         return
     found = cuda_parts.find_gpu()
     if found is None:
@@ -151,7 +152,13 @@ def gpu() -> Iterator[Finding]:
     for what, remedy in missing.items():
         yield Finding("gpu", "note", f"{name} is not used: {what} is missing", remedy)
     if not missing:
-        yield Finding("gpu", "note", f"{name}: {NOT_RUN}", f"understudy doctor --run    (or {USE_CPU})")
+        yield _whole_gpu(name, target.CUDA)
+
+
+def _whole_gpu(name: str, kind: str) -> Finding:
+    if is_proven(kind):
+        return Finding("gpu", "ok", f"{name}: computes what the CPU does")
+    return Finding("gpu", "note", f"{name}: {NOT_RUN}", "understudy doctor --run")
 
 
 def folders() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""`understudy doctor --run`: whether this machine's GPU computes what its CPU does, told before anybody relies on it."""
+"""`understudy doctor --run`: whether this machine's GPU computes what its CPU does. Only then `auto` takes it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from local_runtime.doctor import USE_CPU, Finding
 from local_runtime.engine import Prompt, Sampling
 from local_runtime.errors import RuntimeFault
 from local_runtime.model import registry
+from local_runtime.proven import remember
 
 LARGEST_DIFFERENCE, SAME_CHOICE = 0.05, 0.9
 """Mean difference of a token's log-probability in nats, and share of tokens that both hold most likely or both do not: int8
@@ -49,7 +50,7 @@ class Run:
 
 
 def self_test() -> Iterator[Finding]:
-    """Run the bundled model on the CPU and on the best device, and compare. Without a GPU, with its graph on this CPU.
+    """Run the bundled model on the CPU and on the best device, compare, and remember. Without a GPU, with its graph on this CPU.
 
     That graph is another computation of the same weights: float32 and TVM's own kernels, where the CPU's are ours.
     """
@@ -57,13 +58,19 @@ def self_test() -> Iterator[Finding]:
     reference = run(name, target.CPU)
     yield Finding("self-test", "ok", f"{reference.device} writes {speed(reference)} with {name}")
     kind = target.best_kind()
-    kind = target.HOST if kind == target.CPU else kind
-    try:
-        tested = run(name, kind)
-    except RuntimeFault as fault:
-        yield Finding("self-test", "bad", f"{kind} does not run: {fault.message}", fault.remedy or USE_CPU)
+    if kind == target.CPU:
+        yield _tested(name, target.HOST, reference)
         return
-    yield compare(reference, tested)
+    found = _tested(name, kind, reference)
+    remember(kind, found.state == "ok")
+    yield found
+
+
+def _tested(name: str, kind: str, reference: Run) -> Finding:
+    try:
+        return compare(reference, run(name, kind))
+    except RuntimeFault as fault:
+        return Finding("self-test", "bad", f"{kind} does not run: {fault.message}", fault.remedy or USE_CPU)
 
 
 def run(name: str, kind: str) -> Run:

@@ -16,6 +16,7 @@ import psutil
 
 from local_runtime import cuda_parts
 from local_runtime.errors import BuildFailed
+from local_runtime.proven import is_proven
 
 AUTO, CPU, CUDA, METAL, HOST = "auto", "cpu", "cuda", "metal", "host"
 """Kinds of targets. `host` is the GPUs' graph compiled for this CPU in float32: slow, and how its numerics are checked."""
@@ -73,13 +74,14 @@ def detect() -> Target:
 
 
 def choose_target(kind: str = AUTO, arch: str | None = None) -> Target:
-    """The target of a kind on this machine; for `auto` Metal on Apple silicon, CUDA where all of its parts are, else the CPU.
+    """The target of a kind on this machine; for `auto` the GPU if it has passed `understudy doctor --run`, else the CPU.
 
     `arch` names another NVIDIA GPU than the one here, to compile for. Raises BuildFailed for a device that is not here.
     """
     here = detect()
     if kind == AUTO:
         kind = best_kind()
+        kind = kind if kind == CPU or is_proven(kind) else CPU
     if kind == METAL:  # also from elsewhere: the source can be written anywhere
         return replace(_arm_target((), "darwin", here.n_threads, None), kind=METAL)
     if kind == CUDA:
@@ -88,7 +90,7 @@ def choose_target(kind: str = AUTO, arch: str | None = None) -> Target:
 
 
 def best_kind() -> str:
-    """The best kind of device that is here, with all that it needs."""
+    """The best kind of device that is here, with all that it needs: Metal on Apple silicon, CUDA, else the CPU."""
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return METAL
     gpu = cuda_parts.find_gpu()

@@ -31,7 +31,7 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     plain_http: bool = False
     """Whether `address` may be `http://` on another machine than this one."""
     target: Literal["auto", "cpu", "cuda", "metal"] = "auto"
-    """What the compiled engine runs on; `auto`: Metal on Apple silicon, CUDA where all of it is there, else the CPU."""
+    """What the compiled engine runs on; `auto`: the GPU once `understudy doctor --run` has found it to be right, else the CPU."""
     port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     """Also listen on this port of 127.0.0.1, with a token; 0 lets the system choose. Absent: Unix socket only."""
     idle_minutes: Annotated[float, Meta(gt=0)] = 30.0

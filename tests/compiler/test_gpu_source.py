@@ -22,6 +22,7 @@ from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.importing import import_model
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
+from local_runtime.proven import remember
 from local_runtime.target import CPU, CUDA, HOST, METAL, best_kind, choose_target
 
 TINY = DecoderConfig("llama", 128, 256, 1, 4, 2, 32, 500, 512, tied_embeddings=True)
@@ -142,7 +143,8 @@ def test_no_gpu_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
             choose_target(CUDA, arch)
 
 
-def test_auto_takes_what_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_what_is_whole_and_proven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path))
     gpu = cuda_parts.NvidiaGpu("card", 89, 24 << 30)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(cuda_parts, "find_gpu", lambda: gpu)
@@ -150,13 +152,22 @@ def test_auto_takes_what_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert best_kind() == CPU
     monkeypatch.setattr(cuda_parts, "missing_parts", dict)
     assert best_kind() == CUDA
+    assert choose_target().kind == CPU
+    remember(CUDA, passed=True)
     assert choose_target().name == "cuda (sm_89)"
+    monkeypatch.setattr(cuda_parts, "find_gpu", lambda: cuda_parts.NvidiaGpu("another card", 89, 24 << 30))
+    assert choose_target().kind == CPU
     monkeypatch.setattr(cuda_parts, "find_gpu", lambda: cuda_parts.NvidiaGpu("card", 61, 8 << 30))
     assert best_kind() == CPU
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     assert best_kind() == METAL
+    assert choose_target().kind == CPU
+    remember(METAL, passed=True)
     assert choose_target().triple == "arm64-apple-darwin"
+    assert choose_target().kind == METAL
+    remember(METAL, passed=False)
+    assert choose_target().kind == CPU
 
 
 def test_parameters_are_the_folders_own_and_one_rank() -> None:

@@ -222,6 +222,7 @@ def test_a_full_cache_evicts_then_says_so_and_leaks_nothing(make_model: Make) ->
 @pytest.mark.skipif(sys.platform == "darwin", reason="a Mac links its own")
 def test_auto_takes_the_cpu_where_the_device_cannot_be_used(make_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local_runtime.target.best_kind", lambda: METAL)
+    monkeypatch.setattr("local_runtime.target.is_proven", lambda _kind: True)
     folder, phases = make_model(GROUPED, "q4f16_1"), []
     engine = open_engine(folder, EngineOptions(kv_cache_tokens=512), phases.append)
     assert engine.model.device.startswith("cpu")
