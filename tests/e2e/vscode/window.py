@@ -85,6 +85,22 @@ class Window:
         for label in labels[1:]:
             self._pick(label, PATIENCE_MS)
 
+    def switch(self, done: str, back: str) -> None:
+        """Choose an entry of the menu, and wait until it has taken effect: the menu offers the way back."""
+        self.choose(done)
+        self.until(lambda: self._offered(back), lambda: f"the menu does not offer {back!r}")
+
+    def _offered(self, label: str) -> bool:
+        self.press("Escape")
+        try:
+            self.page.locator(f"{STATUS_ITEM} a").click(timeout=SOON_MS)
+            self._row(label).wait_for(timeout=SOON_MS / 5)
+        except TimeoutError:
+            return False
+        finally:
+            self.press("Escape", TO_EDITOR)
+        return True
+
     def _chosen_in_menu(self, label: str) -> bool:
         """A window that is still loading may close a menu again."""
         try:
@@ -97,9 +113,12 @@ class Window:
 
     def _pick(self, label: str, patience_ms: float) -> None:
         """Type the label, as rows out of sight are not in the page, and click its row."""
-        row = self.page.locator(f"{LIST} .label-name", has_text=re.compile(rf"^\s*{re.escape(label)}$"))
         self.page.locator(".quick-input-widget input:visible").fill(label, timeout=patience_ms)
-        row.first.click(timeout=patience_ms)
+        self._row(label).click(timeout=patience_ms)
+
+    def _row(self, label: str) -> Locator:
+        named = re.compile(rf"^\s*{re.escape(label)}$")
+        return self.page.locator(f"{LIST} .label-name", has_text=named).first
 
     def is_told_why(self, text: str) -> None:
         """Ask why there was nothing until a row of the answer says this: a list that is open does not grow."""
