@@ -79,9 +79,8 @@ def choose_target(kind: str = AUTO, arch: str | None = None) -> Target:
     `arch` names another NVIDIA GPU than the one here, to compile for. Raises BuildFailed for a device that is not here.
     """
     here = detect()
-    if kind == AUTO:
-        kind = best_kind()
-        kind = kind if kind == CPU or is_proven(kind) else CPU
+    if kind == AUTO:  # what was proven is a small file; asking the driver takes a tenth of a second or more
+        kind = next((gpu for gpu in (METAL, CUDA) if is_proven(gpu) and best_kind() == gpu), CPU)
     if kind == METAL:  # also from elsewhere: the source can be written anywhere
         return replace(_arm_target((), "darwin", here.n_threads, None), kind=METAL)
     if kind == CUDA:
