@@ -11,9 +11,8 @@ from contextlib import contextmanager
 
 from local_runtime.compiled.adapters import Adapters, Bound
 from local_runtime.compiled.admission import check_adapter, check_prompt, check_sampling, check_target
-from local_runtime.compiled.decoder import Decoder
+from local_runtime.compiled.decoder import Decoder, Rows
 from local_runtime.compiled.generation import Generation
-from local_runtime.compiled.runtime import Rows
 from local_runtime.compiled.sequences import Key, Sequence, Sequences
 from local_runtime.compiled.speculation import MAX_DRAFT, Acceptance, Draft
 from local_runtime.compiled.vocabulary import Vocabulary

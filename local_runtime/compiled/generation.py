@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from local_runtime.compiled.decoder import Rows
 from local_runtime.compiled.detokenizer import Detokenizer
 from local_runtime.compiled.healing import Healing
-from local_runtime.compiled.runtime import Rows
 from local_runtime.compiled.sampling import Sampler
 from local_runtime.compiled.speculation import Acceptance, Draft, PromptLookup
 from local_runtime.compiled.vocabulary import Vocabulary

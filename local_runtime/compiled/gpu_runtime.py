@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from local_runtime.compiled.cached_sequences import CachedSequences, cached
+from local_runtime.compiled.decoder import MAX_ROWS, Decoder, Floats, Rows
 from local_runtime.compiled.device import Device
 from local_runtime.compiled.pages import PageTable
-from local_runtime.compiled.runtime import MAX_ROWS, Floats, Rows
 from local_runtime.compiled.sequences import MAX_SEQUENCES
 from local_runtime.compiled.tensors import ffi
 from local_runtime.library import Library
@@ -22,7 +22,7 @@ SPARE_SEQUENCES = 32
 """Of requests in progress, beside those that are kept."""
 
 
-class GpuRuntime:
+class GpuRuntime(Decoder):
     """The functions of one library over one KV cache."""
 
     def __init__(
@@ -36,16 +36,8 @@ class GpuRuntime:
         size = library.layout.page_tokens
         sizes = (MAX_SEQUENCES + SPARE_SEQUENCES, n_pages * size, MAX_ROWS, size, 0)
         cache = self._functions["create_cache"](*(ffi().Shape((n,)) for n in sizes))
-        self.pages = CachedSequences(cache, size)
+        self.pages: CachedSequences = CachedSequences(cache, size)
         self.forwards = 0
-
-    def prefill(self, table: PageTable, token_ids: Sequence[int], parameters: Any, strength: float) -> Rows:
-        """Up to MAX_ROWS rows, of which the last one's logits are computed."""
-        return self._call("prefill" if len(token_ids) > 1 else "decode", table, token_ids, parameters, strength)
-
-    def verify(self, table: PageTable, token_ids: Sequence[int], parameters: Any, strength: float) -> Rows:
-        """Up to MAX_ROWS rows, with the logits of all."""
-        return self._call("verify" if len(token_ids) > 1 else "decode", table, token_ids, parameters, strength)
 
     def close(self) -> None:
         """Give back the KV cache."""

@@ -9,13 +9,12 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from local_runtime.compiled.decoder import MAX_ROWS, Decoder, Floats, Rows
 from local_runtime.compiled.pages import Pages, PageTable
 from local_runtime.compiled.tensors import aligned_zeros, ffi, tensor
 from local_runtime.errors import LibraryStale
@@ -24,29 +23,9 @@ from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.target import CPU
 
 CPU_NUMBER, NAIVE_ALLOCATOR = 1, 1
-MAX_ROWS = 128
-"""Tokens of one forward at most."""
-
-Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """What one forward says about the tokens after each of its rows."""
-
-    logits: Floats
-    """`[n, vocab_size]`."""
-    greedy: NDArray[np.int32]
-    """`[n]`: the most likely token, the first of equals."""
-    normalizer: Floats
-    """`[n]`: a token's log-probability is its logit minus this."""
-
-    def logprob(self, row: int, token_id: int) -> float:
-        """Natural-log probability of a token under the unscaled distribution."""
-        return min(float(self.logits[row, token_id] - self.normalizer[row]), 0.0)
-
-
-class Runtime:
+class Runtime(Decoder):
     """The functions of one library over one KV pool."""
 
     def __init__(
@@ -70,14 +49,6 @@ class Runtime:
         self._strength = aligned_zeros((1,), "float32")
         self._strength_tensor = tensor(self._strength)
         self.forwards = 0
-
-    def prefill(self, table: PageTable, token_ids: Sequence[int], parameters: Any, strength: float) -> Rows:
-        """Up to MAX_ROWS rows, of which the last one's logits are computed."""
-        return self._call("prefill" if len(token_ids) > 1 else "decode", table, token_ids, parameters, strength)
-
-    def verify(self, table: PageTable, token_ids: Sequence[int], parameters: Any, strength: float) -> Rows:
-        """Up to MAX_ROWS rows, with the logits of all."""
-        return self._call("verify" if len(token_ids) > 1 else "decode", table, token_ids, parameters, strength)
 
     def close(self) -> None:
         """Give back the KV pool."""

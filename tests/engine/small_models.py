@@ -15,7 +15,7 @@ import transformers
 from peft import PeftModel
 
 from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.runtime import MAX_ROWS
+from local_runtime.compiled.decoder import MAX_ROWS
 from local_runtime.engine import Adapter, Prompt
 from local_runtime.model.decoder_config import Activation, DecoderConfig, RopeScaling
 from local_runtime.model.importing import import_model
@@ -162,3 +162,20 @@ def write_adapter(
     if manifest is not None:
         (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def check_rewound_and_forked(engine: CompiledEngine, ids: tuple[int, ...], others: tuple[int, ...]) -> None:
+    """Assert that 100 `ids` have the same logits, bit for bit, after `others` were taken back, and in a fork."""
+    fresh = engine_logits(engine, ids)
+    bound = engine.adapters.bind(None)
+    with engine._sequence(Prompt(ids[:1]), None, 1.0) as sequence:
+        engine._forward(sequence, ids[:70], bound, 0.0)
+        engine._forward(sequence, others, bound, 0.0)
+        engine._sequences.rewind(sequence, 70)
+        assert np.array_equal(engine._forward(sequence, ids[70:], bound, 0.0, every_row=True).logits, fresh[70:])
+        fork = engine._sequences.acquire(sequence.key, (*ids[:50], 1))
+        assert fork.n_tokens == 50
+        assert np.array_equal(engine._forward(fork, ids[50:], bound, 0.0, every_row=True).logits, fresh[50:])
+        engine._sequences.rewind(sequence, 99)
+        assert np.array_equal(engine._forward(sequence, ids[99:], bound, 0.0).logits, fresh[99:])
+        engine._sequences.release(fork)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine_laws import AdapterLaws, Subject, ids_of, text_of
-from small_models import GROUPED, engine_logits, write_adapter
+from small_models import GROUPED, check_rewound_and_forked, engine_logits, write_adapter
 
 from local_runtime.compiled import opening
 from local_runtime.compiled.compiled_engine import CompiledEngine
@@ -54,19 +54,7 @@ def test_however_computed_logits_agree_bit_for_bit(engine: CompiledEngine, adapt
 
 
 def test_rewound_and_forked_states_agree_bit_for_bit(engine: CompiledEngine) -> None:
-    fresh = engine_logits(engine, IDS[:100])
-    bound = engine.adapters.bind(None)
-    with engine._sequence(Prompt(IDS[:1]), None, 1.0) as sequence:
-        engine._forward(sequence, IDS[:70], bound, 0.0)
-        engine._forward(sequence, IDS[200:220], bound, 0.0)
-        engine._sequences.rewind(sequence, 70)
-        assert np.array_equal(engine._forward(sequence, IDS[70:100], bound, 0.0, every_row=True).logits, fresh[70:])
-        fork = engine._sequences.acquire(sequence.key, (*IDS[:50], 1))
-        assert fork.n_tokens == 50
-        assert np.array_equal(engine._forward(fork, IDS[50:100], bound, 0.0, every_row=True).logits, fresh[50:])
-        engine._sequences.rewind(sequence, 99)
-        assert np.array_equal(engine._forward(sequence, IDS[99:100], bound, 0.0).logits, fresh[99:])
-        engine._sequences.release(fork)
+    check_rewound_and_forked(engine, IDS[:100], IDS[200:220])
 
 
 def test_strength_zero_is_the_base_bit_for_bit(engine: CompiledEngine, adapters: list[Adapter]) -> None:

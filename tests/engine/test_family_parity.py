@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import FAMILIES, engine_logits, reference, reference_logits, with_adapter, write_adapter
+from small_models import (
+    FAMILIES,
+    check_rewound_and_forked,
+    engine_logits,
+    reference,
+    reference_logits,
+    with_adapter,
+    write_adapter,
+)
 
 from local_runtime.compiled.compiled_engine import CompiledEngine
 from local_runtime.compiled.opening import EngineOptions, open_engine
@@ -87,16 +95,7 @@ def test_rewound_and_forked_states_agree_bit_for_bit(family: str, make_model: Ma
     config = FAMILIES[family]
     ids = random_ids(config)
     engine = open_engine(make_model(config, "q8f16_g32"), EngineOptions(kv_cache_tokens=512))
-    fresh, bound = engine_logits(engine, ids[:100]), engine.adapters.bind(None)
-    with engine._sequence(Prompt(ids[:1]), None, 1.0) as sequence:
-        engine._forward(sequence, ids[:70], bound, 0.0)
-        engine._forward(sequence, ids[110:130], bound, 0.0)
-        engine._sequences.rewind(sequence, 70)
-        assert np.array_equal(engine._forward(sequence, ids[70:100], bound, 0.0, every_row=True).logits, fresh[70:])
-        fork = engine._sequences.acquire(sequence.key, (*ids[:50], 1))
-        assert fork.n_tokens == 50
-        assert np.array_equal(engine._forward(fork, ids[50:100], bound, 0.0, every_row=True).logits, fresh[50:])
-        engine._sequences.release(fork)
+    check_rewound_and_forked(engine, ids[:100], ids[110:130])
 
 
 def test_a_window_is_not_the_whole_context(make_model: Make) -> None:

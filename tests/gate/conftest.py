@@ -28,6 +28,16 @@ def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.fixture
+def home_with_model(tmp_path: Path, tiny_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own with the session's model in it."""
+    home = tmp_path / "home"
+    (home / "data").mkdir(parents=True)
+    (home / "data" / "models").symlink_to(tiny_home / "data" / "models")
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(home))
+    return home
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tiny_home: Path) -> ModelFolder:
     with pytest.MonkeyPatch.context() as patch:

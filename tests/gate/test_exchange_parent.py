@@ -19,13 +19,8 @@ from trainer.nightly.stages import Reason, Stage
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, tiny_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own with the session's model in it."""
-    home = tmp_path / "home"
-    (home / "data").mkdir(parents=True)
-    (home / "data" / "models").symlink_to(tiny_home / "data" / "models")
-    monkeypatch.setenv("UNDERSTUDY_HOME", str(home))
-    return home
+def home(home_with_model: Path) -> Path:
+    return home_with_model
 
 
 class Before(Night):
