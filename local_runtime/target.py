@@ -79,7 +79,7 @@ def choose_target(kind: str = AUTO, arch: str | None = None) -> Target:
     `arch` names another NVIDIA GPU than the one here, to compile for. Raises BuildFailed for a device that is not here.
     """
     here = detect()
-    if kind == AUTO:  # what was proven is a small file; asking the driver takes a tenth of a second or more
+    if kind == AUTO:  # a small file says what was proven; without it no driver is asked
         kind = next((gpu for gpu in (METAL, CUDA) if is_proven(gpu) and best_kind() == gpu), CPU)
     if kind == METAL:  # also from elsewhere: the source can be written anywhere
         return replace(_arm_target((), "darwin", here.n_threads, None), kind=METAL)
