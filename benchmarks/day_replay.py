@@ -4,13 +4,16 @@
     python benchmarks/day_replay.py . --author EMAIL --edits-per-day 40 …      where all was written in a few days
 
 The first night learns from all days before the replayed ones, every later night goes on from the night before (`warm-night`),
-and every fifth night an adapter is also made anew from the base (`rebuild`) to compare with. Night t sees edits up to day t; its test
+and every tenth night an adapter is also made anew from the base (`rebuild`) to compare with. Night t sees edits up to day t; its test
 is what day t+1 inserted, into the files as they stood (`hunk_examples`), with the runtime's own context of that moment. No gate
-stands between: what is measured is learning. The strength of a night is the one of the gate's that was best on the days before; all
-adapters of a night are judged at it. The wrong user's adapter has learnt all of another project, once.
+stands between: what is measured is learning. The strength of a night is chosen as the gate does, on what came before: of those at
+which the general set rises by no more than the gate allows, the one that did best on earlier days; all adapters of a night are
+judged at it. The wrong user's adapter has learnt all of another project, once.
 
-Contenders are judged by the compiled int8 engine. Loss is nats per byte; `sure` is a paired bootstrap over days. Every
-finished night is a line of WORK/nights.jsonl: run the same command again to go on. Prints one JSON line.
+Contenders are judged by the compiled int8 engine. Loss is nats per byte of what was inserted; exact lines are ends of inserted
+lines, from a place inside the line on, that come out to the letter; `sure` is a paired bootstrap over days. `--scale` makes nights and
+rebuilds alike smaller than the product's. Every finished night is a line of WORK/nights.jsonl: run the same command again to
+go on. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -41,15 +44,18 @@ from trainer.collect.git_history import back_fill
 from trainer.edits import EditEvent, Example, Kind
 from trainer.examples.dataset import NIGHTLY, REBUILD, Mix, held_out_examples, mixture
 from trainer.examples.identity import draws, example_key
+from trainer.examples.repository import Repository
+from trainer.examples.shapes import Shapes
 from trainer.gate.judge import EngineJudge
 from trainer.gate.measures import Measured, first_line, loss
 from trainer.gate.thresholds import THRESHOLDS
 from trainer.tuning.recipe import Recipe, preset
 from trainer.tuning.tune import tune
 
-REBUILD_EVERY = 5
+REBUILD_EVERY = 10
 MAX_TESTS = 40
-"""Places of one day that are judged; drawn by their content."""
+"""Places of one day that are judged, and as many ends of lines; drawn by their content."""
+LINES_PER_EDIT = 12
 Day = list[EditEvent]
 
 
@@ -66,14 +72,15 @@ class Learnt:
 class Replay:
     """The model, the engine that judges, and the folder in which nights are kept."""
 
-    def __init__(self, model: str, work: Path, max_examples: int) -> None:
+    def __init__(self, model: str, work: Path, scale: float, project: str) -> None:
         folder = registry.find(model)
         self.model = ModelFolder.open(folder)
         self.fim = FimTokenizer.open(folder)
         self.work = work
-        self._max_examples = max_examples
+        self._scale = scale
         self._judge = EngineJudge(open_engine(folder), self.fim)
-        self._general = [Example(one.hole, one.middle, 0.0, kind=Kind.GENERAL) for one in general_holes()]
+        others = [one for one in general_holes() if one.package != project]
+        self._general = [Example(one.hole, one.middle, 0.0, kind=Kind.GENERAL) for one in others]
 
     def learn(
         self, name: str, edits: Iterable[EditEvent], how: tuple[Mix, Recipe], parent: Path | None = None
@@ -82,33 +89,29 @@ class Replay:
         run, (mix, recipe) = self.work / name, how
         record = run / "record.json"
         if not record.exists():
-            examples = mixture(
-                edits, self.fim, 0, mix=replace(mix, max_examples=min(mix.max_examples, self._max_examples))
-            )
+            examples = mixture(edits, self.fim, 0, mix=replace(mix, max_examples=round(mix.max_examples * self._scale)))
             deque(tune(self.model, examples, recipe, run, parent), maxlen=0)
         took = json.loads(record.read_text())
         return Learnt(run / "adapter", took["tokens"], took["seconds"])
 
-    def judge(self, tests: Sequence[Example], adapter: Adapter | None, strength: float) -> dict[str, float]:
-        """Sums over `tests`: nats, bytes, lines, and how many first lines came out exactly."""
-        measured = [
-            Measured(one, self._judge.score(one, adapter, strength), self._judge.complete(one, adapter, strength))
-            for one in tests
-        ]
-        lines = [one for one in measured if first_line(one.example.middle) == one.example.middle.strip()]
+    def judge(
+        self, tests: Sequence[Example], lines: Sequence[Example], adapter: Adapter | None, strength: float
+    ) -> dict[str, float]:
+        """Nats and bytes of all `tests`, and how many of `lines` came out exactly."""
         return {
-            "nats": sum(one.score.nats for one in measured),
-            "bytes": sum(one.n_bytes for one in measured),
-            "lines": len(lines),
-            "exact": sum(one.exact for one in lines),
+            "nats": self.nats(tests, adapter, strength),
+            "bytes": sum(len(one.middle.encode("utf-8", "replace")) for one in tests),
+            "exact": sum(
+                first_line(self._judge.complete(one, adapter, strength).text) == first_line(one.middle) for one in lines
+            ),
         }
 
-    def nats(self, tests: Sequence[Example], adapter: Adapter, strength: float) -> float:
+    def nats(self, tests: Sequence[Example], adapter: Adapter | None, strength: float) -> float:
         """Summed over `tests`."""
         return sum(self._judge.score(one, adapter, strength).nats for one in tests)
 
     def general_loss(self, adapter: Adapter | None, strength: float = 1.0) -> float:
-        """Nats per byte on the frozen general set."""
+        """Nats per byte on the frozen general set, without this project's own."""
         return loss(Measured(one, self._judge.score(one, adapter, strength)) for one in self._general)
 
 
@@ -126,6 +129,15 @@ def tests_of(day: Day, before: Sequence[EditEvent]) -> list[Example]:
     return sorted(examples, key=lambda one: draws("test", example_key(one)).random())[:MAX_TESTS]
 
 
+def lines_of(day: Day, before: Sequence[EditEvent]) -> list[Example]:
+    """At most `MAX_TESTS` ends of lines that a day inserted, in the files as they were saved."""
+    drawn = [(edit, Shapes(edit).draw(Kind.LINE, number, "test")) for edit in day for number in range(LINES_PER_EDIT)]
+    found = {(edit, len(one.hole.prefix)): (edit, one) for edit, one in drawn if one is not None}.values()
+    chosen = sorted(found, key=lambda pair: draws("test", example_key(pair[1])).random())[:MAX_TESTS]
+    with Repository([*before, *day]) as past:
+        return [past.with_chunks(edit, [one])[0] for edit, one in sorted(chosen, key=lambda pair: pair[0].saved)]
+
+
 def replay(here: Replay, days: Sequence[Day], n_nights: int, wrong: Path) -> list[dict[str, object]]:
     """Live through the last `n_nights` days, and return what every night brought."""
     log = here.work / "nights.jsonl"
@@ -141,22 +153,24 @@ def replay(here: Replay, days: Sequence[Day], n_nights: int, wrong: Path) -> lis
         parent = own.path
         if number < len(nights):
             continue
-        tests = tests_of(days[t + 1], known)
+        tests, lines = tests_of(days[t + 1], known), lines_of(days[t + 1], known)
         contenders = {"base": None, "own": own.path, "wrong": wrong}
         night: dict[str, Any] = {
             "night": number,
             "seconds": own.seconds,
             "tokens": own.n_tokens,
             "tests": len(tests),
+            "lines": len(lines),
         }
         if number and number % REBUILD_EVERY == 0:
             rebuilt = here.learn(f"rebuild-{number:03}", known, (REBUILD, preset("rebuild")))
             contenders["rebuilt"] = rebuilt.path
             night |= {"rebuild_tokens": rebuilt.n_tokens, "rebuild_seconds": rebuilt.seconds}
         adapters = {who: read_adapter(path) if path else None for who, path in contenders.items()}
-        night["strength"] = best_strength(nights)
-        night["judged"] = {who: here.judge(tests, adapter, night["strength"]) for who, adapter in adapters.items()}
-        night["nats_at"] = {str(at): here.nats(tests, read_adapter(own.path), at) for at in THRESHOLDS.strengths}
+        night["general"] = {str(at): here.general_loss(adapters["own"], at) for at in (0.0, *THRESHOLDS.strengths)}
+        strength = night["strength"] = best_strength(nights, night["general"])
+        night["judged"] = {who: here.judge(tests, lines, adapter, strength) for who, adapter in adapters.items()}
+        night["nats_at"] = {str(at): here.nats(tests, adapters["own"], at) for at in THRESHOLDS.strengths}
         nights.append(night)
         with log.open("a") as file:
             file.write(json.dumps(night) + "\n")
@@ -164,15 +178,18 @@ def replay(here: Replay, days: Sequence[Day], n_nights: int, wrong: Path) -> lis
     return nights
 
 
-def best_strength(nights: Sequence[dict]) -> float:  # type: ignore[type-arg]
-    """The strength at which the adapters of the nights before did best on the days after them; the first night has the full one."""
-    return min(THRESHOLDS.strengths, key=lambda at: sum(night["nats_at"][str(at)] for night in nights))
+def best_strength(nights: Sequence[dict], general: dict[str, float]) -> float:  # type: ignore[type-arg]
+    """Of the strengths that the general set bears, the one at which the adapters of the nights before did best on the days after
+    them: at first the full one. The mildest if it bears none."""
+    borne = [at for at in THRESHOLDS.strengths if general[str(at)] - general["0.0"] <= THRESHOLDS.general_rise]
+    return min(borne or [min(THRESHOLDS.strengths)], key=lambda at: sum(night["nats_at"][str(at)] for night in nights))
 
 
 def sum_up(nights: Sequence[dict]) -> dict[str, object]:  # type: ignore[type-arg]
     """Figures over all nights."""
     judged = [night["judged"] for night in nights if night["tests"]]
     rebuilds = [night for night in nights if "rebuilt" in night["judged"] and night["tests"]]
+    rises = [night["general"][str(night["strength"])] - night["general"]["0.0"] for night in nights]
     lost = partial(_loss, judged)
     some = partial(_loss, [night["judged"] for night in rebuilds])
     said: dict[str, object] = {
@@ -182,7 +199,9 @@ def sum_up(nights: Sequence[dict]) -> dict[str, object]:  # type: ignore[type-ar
         "own_against_base": round(lost("own") / lost("base") - 1, 4),
         "own_against_wrong": round(lost("own") / lost("wrong") - 1, 4),
         "sure": {who: _sure(judged, "own", who) for who in ("base", "wrong")},
-        "exact": {who: round(_exact(judged, who), 4) for who in ("base", "own", "wrong")},
+        "lines": sum(night["lines"] for night in nights),
+        "exact": {who: sum(day[who]["exact"] for day in judged) for who in ("base", "own", "wrong")},
+        "general_rise": {name: round(at(rises), 4) for name, at in (("most", max), ("last", lambda all_: all_[-1]))},
         "median_night_seconds": median(night["seconds"] for night in nights[1:] or nights),
     }
     if rebuilds:
@@ -196,10 +215,6 @@ def sum_up(nights: Sequence[dict]) -> dict[str, object]:  # type: ignore[type-ar
 
 def _loss(judged: Sequence[dict], who: str) -> float:  # type: ignore[type-arg]
     return float(sum(day[who]["nats"] for day in judged) / sum(day[who]["bytes"] for day in judged))
-
-
-def _exact(judged: Sequence[dict], who: str) -> float:  # type: ignore[type-arg]
-    return float(sum(day[who]["exact"] for day in judged) / max(sum(day[who]["lines"] for day in judged), 1))
 
 
 def _sure(judged: Sequence[dict], mine: str, other: str) -> float:  # type: ignore[type-arg]
@@ -225,7 +240,7 @@ def _edits(repository: Path, author: str) -> list[EditEvent]:
 @click.option("--nights", default=30, help="So many of the last days are replayed.")
 @click.option("--edits-per-day", default=0, help="Cut the history into days of so many edits, not by date.")
 @click.option(
-    "--max-examples", default=480, help="Examples of a night at most; also of a rebuild's and the wrong user's."
+    "--scale", default=1.0, help="This share of the examples that the product takes, night and rebuild alike."
 )
 @click.option("--model", default="", help="A registered model; by default the bundled one.")
 @click.option("--fresh", is_flag=True, help="Forget the nights that WORK holds.")
@@ -238,7 +253,7 @@ def main(
     work: Path,
     nights: int,
     edits_per_day: int,
-    max_examples: int,
+    scale: float,
     model: str,
     fresh: bool,
 ) -> None:
@@ -246,14 +261,10 @@ def main(
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
-    here = Replay(model or bundled.ensure_imported(), work, max_examples)
+    here = Replay(model or bundled.ensure_imported(), work, scale, repository.resolve().name)
     wrong = here.learn("wrong", _edits(other, other_author), (REBUILD, preset("first-night")))
     lived = replay(here, days_of(_edits(repository, author), edits_per_day), nights, wrong.path)
-    last = read_adapter(work / f"night-{len(lived) - 1:03}" / "adapter")
-    strength = best_strength(lived)
-    general = {who: round(here.general_loss(one, strength), 4) for who, one in (("base", None), ("own", last))}
-    said = {**sum_up(lived), "strength": strength, "general_loss": general}
-    print(json.dumps({"repository": repository.resolve().name, **said}))
+    print(json.dumps({"repository": repository.resolve().name, **sum_up(lived)}))
 
 
 if __name__ == "__main__":
