@@ -6,7 +6,9 @@ The bundled model in a home of its own. Two random adapters of rank 16 are promo
 complete without a pause, they are swapped by `Serving.select` and rolled back by `Versions.rollback` (both as the commands
 and the night do it: process to daemon, remembered on disk), and asked for by name as the gate does. Every answer must come
 whole, from the base or one of the two, and be, letter for letter, what that adapter says when nobody else asks. `first_ms`:
-the first time an adapter is chosen that the daemon has not read yet. One JSON line.
+a promotion with all its bookkeeping, of an adapter that the daemon has not read yet. `daemon_ms`: the daemon's own share, from the
+request's arrival to its answer, by the daemon's log; the rest of `swap_ms` and `rollback_ms` is the process that asks, which has
+to be given a core, too: `load_per_core` says how many wanted one. One JSON line.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import re
 import statistics
 import tempfile
 import time
@@ -28,6 +31,7 @@ from safetensors.numpy import save_file
 
 from local_runtime import bundled
 from local_runtime.client import Ask, AsyncClient, Client
+from local_runtime.daemon.sockets import log_path
 from local_runtime.engine import Sampling
 from local_runtime.hole import Hole
 from local_runtime.model import registry
@@ -134,6 +138,12 @@ async def under_load(load: Load, n_clients: int, base_hash: str, swaps: int) -> 
     return times
 
 
+def daemon_ms() -> list[float]:
+    """How long each choice took in the daemon."""
+    said = re.compile(r" selection ok in ([0-9.]+) ms")
+    return [float(ms) for log in log_path().parent.glob("daemon.log*") for ms in said.findall(log.read_text())]
+
+
 def measured(swaps: int, n_clients: int) -> dict[str, object]:
     """Promote twice, then swap and roll back under load."""
     model = ModelFolder.open(registry.find(bundled.ensure_imported()))
@@ -143,8 +153,10 @@ def measured(swaps: int, n_clients: int) -> dict[str, object]:
         client.wait_ready()
         first_ms = [promote(versions, write_adapter(home / f"run-{seed}", model, seed)) for seed in (1, 2)]
         load = Load(alone(client, [None, "personal-1", "personal-2"]))
-
+        n_before = len(daemon_ms())
         swap_ms, back_ms = asyncio.run(under_load(load, n_clients, model.base_hash, swaps))
+        in_daemon_ms = daemon_ms()[n_before:]
+        load_per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
         client.stop()
     return {
         "benchmark": "gate_swap",
@@ -160,6 +172,11 @@ def measured(swaps: int, n_clients: int) -> dict[str, object]:
         "swap_ms_max": round(max(swap_ms), 1),
         "rollback_ms_p50": round(statistics.median(back_ms), 1),
         "rollback_ms_max": round(max(back_ms), 1),
+        "over_50_ms": sum(ms > 50 for ms in swap_ms + back_ms),
+        "of": len(swap_ms + back_ms),
+        "daemon_ms_p50": round(statistics.median(in_daemon_ms), 1),
+        "daemon_ms_max": round(max(in_daemon_ms), 1),
+        "load_per_core": round(load_per_core, 1),
     }
 
 

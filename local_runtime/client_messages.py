@@ -19,6 +19,7 @@ from local_runtime.errors import (
     DaemonUnreachable,
     EngineDied,
     NotReady,
+    OtherBase,
     OutOfMemory,
     RemoteFailed,
     RuntimeFault,
@@ -28,6 +29,7 @@ from local_runtime.hole import Chunk, Hole
 _FAULTS: dict[str, type[RuntimeFault]] = {
     "adapter_invalid": AdapterInvalid,
     "not_ready": NotReady,
+    "other_base": OtherBase,
     "out_of_memory": OutOfMemory,
     "engine_died": EngineDied,
     "internal_error": EngineDied,

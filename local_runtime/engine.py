@@ -143,6 +143,15 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class Keeping(Protocol):
+    """An engine that keeps adapters ready beside the weights."""
+
+    def keeps(self, adapter: Adapter) -> bool:
+        """Whether it fits and is ready: the next request with it reads nothing. Any thread may ask."""
+        ...
+
+
+@runtime_checkable
 class Merging(Protocol):
     """An engine whose adapters become part of the weights before they serve."""
 

@@ -8,6 +8,7 @@ RuntimeFault
 ├── LibraryStale      a compiled library does not fit this runtime (another TVM, another CPU): rebuild
 ├── OutOfMemory       it would not fit; said before loading
 ├── BadRequest        the request cannot be served as written
+│   └── OtherBase     it names a base model that is not the one that is served
 ├── NotReady          the model is still being loaded or compiled, or could not be
 ├── EngineDied        the engine or the daemon went away in the middle
 ├── RemoteFailed      the server that the settings name does not answer, or not as agreed
@@ -58,6 +59,10 @@ class OutOfMemory(RuntimeFault):
 
 class BadRequest(RuntimeFault):
     """The request cannot be served as written."""
+
+
+class OtherBase(BadRequest):
+    """The request is for another base model than the one that is served."""
 
 
 class NotReady(RuntimeFault):

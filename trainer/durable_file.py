@@ -7,7 +7,13 @@ from pathlib import Path
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file, readable by this user alone. Raises OSError; the old content is there then."""
+    """Replace a file, readable by this user alone, for good. Raises OSError; the old content is there then."""
+    write_whole(path, content)
+    sync(path.parent)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """As `write_durably`, but a power cut soon after may bring the old content back. Half the time, where a disk is slow to sync."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -18,7 +24,6 @@ def write_durably(path: Path, content: bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    sync(path.parent)
 
 
 def sync(path: Path) -> None:

@@ -48,6 +48,10 @@ class CompiledEngine:
         """How many forwards have run."""
         return self._runtime.forwards
 
+    def keeps(self, adapter: Adapter) -> bool:
+        """Whether an adapter is packed and fits: choosing it is a matter of microseconds."""
+        return self.adapters.is_resident(adapter)
+
     def stream(
         self, prompt: Prompt, sampling: Sampling, adapter: Adapter | None = None, strength: float = 1.0
     ) -> Iterator[Piece]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -24,6 +26,7 @@ MIXED = "*"
 """Only in the name of a mix: `mine*0.5+work*1`."""
 CONFIG = "adapter_config.json"
 Mix = Callable[[Sequence[tuple[Adapter, float]]], Adapter]
+Signature = tuple[int, int, tuple[tuple[int, int], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class AdapterShelf:
         self._read = read
         self._mix = mix
         self._mixes: dict[tuple[tuple[str, float], ...], Adapter] = {}
-        self._seen: dict[Path, tuple[tuple[tuple[int, int], ...], Adapter]] = {}
+        self._seen: dict[Path, tuple[Signature, Adapter]] = {}
+        self._activating = threading.Lock()
 
     def choose(self, name: str | None, strength: float | None) -> Choice:
         """What a request gets that says `name` and `strength`; absent ones are those of the active adapter.
@@ -76,17 +80,21 @@ class AdapterShelf:
             if recipe not in self._mixes:
                 self._mixes[recipe] = self._mix(parts)
             return self._mixes[recipe]
-        path = self._path(name)
+        path = self._named(name)
+        seen = self._seen.get(path)
+        if seen is not None and seen[0] == _signature(path):
+            return seen[1]
+        self._check_inside(path, name)
         if not (path / CONFIG).is_file():
             raise AdapterInvalid(
                 f"there is no adapter {name!r} in {self._root}: no {CONFIG} in it", "understudy adapter list"
             )
         signature = _signature(path)
-        seen = self._seen.get(path)
-        if seen is None or seen[0] != signature:
-            # The folder itself: a name like `current` may be a link that leads elsewhere tomorrow.
-            seen = self._seen[path] = (signature, self._read(path.resolve()))
-        return seen[1]
+        # The folder itself: a name like `current` may be a link that leads elsewhere tomorrow.
+        adapter = self._read(path.resolve())
+        if signature is not None:
+            self._seen[path] = (signature, adapter)
+        return adapter
 
     def cards(self, base_hash: str) -> Iterator[AdapterCard]:
         """All adapters, with what is wrong with those that cannot serve the model with `base_hash`."""
@@ -104,9 +112,10 @@ class AdapterShelf:
 
     def activate(self, choice: Choice, base_hash: str) -> None:
         """Make `choice` what requests get that name no adapter, now and after a restart."""
-        self._remember(base_hash, choice)
-        self.active = choice
-        self.problem = None
+        with self._activating:
+            self._remember(base_hash, choice)
+            self.active = choice
+            self.problem = None
 
     def take_up(self, base_hash: str) -> None:
         """Activate what was active when this base model was last served. If that is gone, the base serves."""
@@ -122,14 +131,15 @@ class AdapterShelf:
             return
         self.active = Choice(remembered.adapter, adapter, remembered.strength)
 
-    def _path(self, name: str) -> Path:
+    def _named(self, name: str) -> Path:
         parts = name.split("/")
         if len(parts) > MAX_DEPTH or not all(PART.fullmatch(part) for part in parts):
             raise BadRequest(f"{name[:64]!r} is not the name of an adapter: expected a folder below {self._root}")
-        path = self._root.joinpath(*parts)
+        return self._root.joinpath(*parts)
+
+    def _check_inside(self, path: Path, name: str) -> None:
         if not path.resolve().is_relative_to(self._root.resolve()):
             raise BadRequest(f"{name[:64]!r} leads out of {self._root}")
-        return path
 
     def _names(self) -> list[str]:
         found = []
@@ -151,9 +161,13 @@ class AdapterShelf:
         remembered.pop(base_hash, None)
         if choice.name is not None:
             remembered[base_hash] = Remembered(choice.name, choice.strength)
-        folder(self._memory.parent)
         partial = self._memory.with_suffix(f".{os.getpid()}.partial")
-        partial.write_bytes(msgspec.json.encode(remembered))
+        content = msgspec.json.encode(remembered)
+        try:
+            partial.write_bytes(content)
+        except FileNotFoundError:
+            folder(self._memory.parent)
+            partial.write_bytes(content)
         partial.replace(self._memory)
 
 
@@ -176,8 +190,15 @@ def _parts(mix: str) -> Iterator[tuple[str, float]]:
             raise BadRequest(f"{mix[:64]!r} is not the name of a mix: expected NAME*SHARE+NAME*SHARE") from None
 
 
-def _signature(path: Path) -> tuple[tuple[int, int], ...]:
-    """Size and time of every file: changes whenever an adapter is written again."""
-    return tuple(
-        (entry.stat().st_size, entry.stat().st_mtime_ns) for entry in sorted(path.iterdir()) if entry.is_file()
-    )
+def _signature(path: Path) -> Signature | None:
+    """Which folder it is, and size and time of every file: changes whenever an adapter is written again. None: no folder.
+
+    Each call into the system is a moment in which the engine's thread may take Python's lock for milliseconds: there are few.
+    """
+    try:
+        here = os.stat(path)  # noqa: PTH116
+        with os.scandir(path) as entries:
+            files = sorted(((e.name, e.stat()) for e in entries if e.is_file()), key=itemgetter(0))
+    except OSError:
+        return None
+    return here.st_dev, here.st_ino, tuple((file.st_size, file.st_mtime_ns) for _, file in files)

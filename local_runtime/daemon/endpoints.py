@@ -79,8 +79,12 @@ async def adapters(request: Request) -> Response:
     """`GET /v1/adapters` lists; `POST` selects, and requests that run keep the adapter they began with."""
     service: Service = request.app.state.service
     if request.method == "POST":
-        selection = await read(request, Selection)
-        await service.activate(await service.away(lambda: _chosen(service, selection)))
+        record = Record(service.metrics, "selection")
+        with record.failures():
+            selection = await read(request, Selection)
+            base_hash = None if selection.base_hash is UNSET else selection.base_hash
+            await service.select(lambda: _chosen(service, selection), base_hash)
+            record.ended(Outcome.OK)
         return reply(AdapterList(_active(service)))
     base_hash = service.model.base_hash if service.model else ""
     cards = await service.away(lambda: list(service.shelf.cards(base_hash)))

@@ -18,6 +18,7 @@ from local_runtime.errors import (
     BadRequest,
     EngineDied,
     NotReady,
+    OtherBase,
     OutOfMemory,
     RemoteFailed,
     RuntimeFault,
@@ -34,6 +35,7 @@ DISCARDED_BYTES = 64 << 20
 _STATUS: dict[type[RuntimeFault], tuple[int, str]] = {
     BadRequest: (400, "invalid_request_error"),
     AdapterInvalid: (400, "adapter_invalid"),
+    OtherBase: (409, "other_base"),
     NotReady: (503, "not_ready"),
     OutOfMemory: (503, "out_of_memory"),
     EngineDied: (500, "engine_died"),

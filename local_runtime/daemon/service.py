@@ -18,8 +18,8 @@ from local_runtime.daemon.prompting import Prompting, Target
 from local_runtime.daemon.readiness import Phase, Readiness
 from local_runtime.daemon.scheduler import Job, Scheduler
 from local_runtime.daemon.wire import MAX_TOKENS, CompletionRequest, Place, ScoreRequest
-from local_runtime.engine import Engine, EngineModel, Merging, Piece, Prompt, Sampling, TokenScore
-from local_runtime.errors import BadRequest, NotReady
+from local_runtime.engine import Engine, EngineModel, Keeping, Merging, Piece, Prompt, Sampling, TokenScore
+from local_runtime.errors import BadRequest, NotReady, OtherBase
 from local_runtime.hole import Chunk, Hole
 
 T = TypeVar("T")
@@ -134,9 +134,37 @@ class Service:
         async with self._submit(request, steps) as job:
             yield Scoring(job, prompt, target, choice)
 
-    async def activate(self, choice: Choice) -> None:
-        """Prove on the engine that the adapter fits, then make it the active one. Nothing changes if it does not."""
+    async def select(self, wanted: Callable[[], Choice], base_hash: str | None = None) -> None:
+        """Make a choice the active one; nothing changes if its adapter does not fit.
+
+        `wanted` reads files. Raises OtherBase unless the model has that base (None: any), and what `wanted` raises.
+        """
         model, _ = self._ready(None)
+        if base_hash not in (None, model.base_hash):
+            raise OtherBase(f"the model that is served, {model.name}, has another base")
+
+        def choose() -> tuple[Choice, bool]:
+            # Each hop between threads may wait for the engine's: what is at hand is chosen in one.
+            choice = wanted()
+            if at_hand := self._is_at_hand(choice):
+                self.shelf.activate(choice, model.base_hash)
+            return choice, at_hand
+
+        choice, at_hand = await self.away(choose)
+        if not at_hand:
+            await self._prove(choice)
+            await self.away(lambda: self.shelf.activate(choice, model.base_hash))
+        self.metrics.swaps.inc()
+
+    def _is_at_hand(self, choice: Choice) -> bool:
+        """Whether the engine can serve a choice without reading anything."""
+        engine = self.scheduler.engine
+        if isinstance(engine, Merging):
+            return False
+        return choice.adapter is None or (isinstance(engine, Keeping) and engine.keeps(choice.adapter))
+
+    async def _prove(self, choice: Choice) -> None:
+        """Have the engine show that an adapter fits. Raises AdapterInvalid."""
         if isinstance(self.scheduler.engine, Merging):
             merging = self.scheduler.engine
             async with self.scheduler.submit(
@@ -151,8 +179,6 @@ class Service:
             ) as job:
                 async for _score in job:
                     pass
-        await self.away(lambda: self.shelf.activate(choice, model.base_hash))
-        self.metrics.swaps.inc()
 
     def _ready(self, model_name: str | None) -> tuple[EngineModel, Prompting]:
         standing = self.readiness.standing

@@ -196,6 +196,8 @@ class Selection(Struct, kw_only=True):
     adapter: AdapterName | UnsetType | None = UNSET
     mix: Annotated[list[MixPart], Meta(min_length=1, max_length=8)] | UnsetType = UNSET
     strength: Strength | UnsetType = UNSET
+    base_hash: str | UnsetType = UNSET
+    """Refused (409) unless the model that is served has this base."""
 
 
 class AdapterCard(Struct):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from daemon_in_process import running, write_adapter
 
 from local_runtime.daemon.readiness import Phase, Standing
+from local_runtime.daemon.wire import Selection
 from local_runtime.echo_engine import EchoEngine, Script
-from local_runtime.engine import Engine
-from local_runtime.errors import ModelMissing
+from local_runtime.engine import Adapter, Engine, Piece, Prompt, Sampling
+from local_runtime.errors import ModelMissing, OtherBase
 from local_runtime.places import places
 
 pytestmark = pytest.mark.anyio
@@ -221,3 +222,80 @@ async def test_an_engine_with_a_paged_cache_tells_how_full_it_is() -> None:
         text = (await daemon.http.get("/metrics")).text
     assert 'understudy_kv_pages{state="used"} 3.0' in text
     assert 'understudy_kv_pages{state="free"} 5.0' in text
+
+
+class KeepingEcho(EchoEngine):
+    """An engine that has the adapters ready that it was told; its forwards last until `go_on`."""
+
+    kept: frozenset[str] = frozenset()
+    go_on: threading.Event | None = None
+
+    def keeps(self, adapter: Adapter) -> bool:
+        return adapter.path.name in self.kept
+
+    def stream(
+        self, prompt: Prompt, sampling: Sampling, adapter: Adapter | None = None, strength: float = 1.0
+    ) -> Iterator[Piece]:
+        pieces = super().stream(prompt, sampling, adapter, strength)
+        yield next(pieces)
+        assert self.go_on is None or self.go_on.wait(30)
+        yield from pieces
+
+
+async def test_an_adapter_that_is_ready_serves_at_once_however_long_the_engine_is_busy() -> None:
+    """The engine's thread stands in a forward all the while; what it has not read yet has to wait for it."""
+    for name in ("ready", "unread"):
+        write_adapter(name)
+    engine = KeepingEcho(default=Script(("a", "b")))
+    engine.kept, engine.go_on = frozenset({"ready"}), threading.Event()
+    async with running(engine) as daemon:
+        running_request = asyncio.create_task(daemon.post("/v1/completions", prompt="x"))
+        await daemon.until(lambda: daemon.engine.forwards > 0)
+        unread = asyncio.create_task(daemon.post("/v1/adapters", adapter="unread"))
+        for name in ("ready", None):
+            chosen = await asyncio.wait_for(daemon.post("/v1/adapters", adapter=name), 10)
+            assert chosen.json()["active"]["adapter"] == name
+        assert not unread.done()
+        engine.go_on.set()
+        assert (await unread).json()["active"]["adapter"] == "unread"
+        assert (await running_request).json()["adapter_id"] is None  # it keeps what it began with
+
+
+async def test_a_choice_for_another_base_model_changes_nothing() -> None:
+    write_adapter("mine")
+    async with running() as daemon:
+        await daemon.client.activate("mine")
+        for base_hash in ("another", ""):
+            with pytest.raises(OtherBase, match="has another base"):
+                await daemon.client.select(Selection(adapter=None, base_hash=base_hash))
+        assert (await daemon.client.adapters()).active.adapter == "mine"
+        chosen = await daemon.client.select(Selection(adapter=None, base_hash="echo"))
+        assert chosen.active.adapter is None
+
+
+async def test_many_choices_at_once_are_made_one_after_the_other() -> None:
+    for name in ("one", "two"):
+        write_adapter(name)
+    engine = KeepingEcho()
+    engine.kept = frozenset({"one", "two"})
+    async with running(engine) as daemon:
+        chosen = await asyncio.gather(*(daemon.post("/v1/adapters", adapter=name) for name in ("one", "two") * 40))
+        assert {reply.status_code for reply in chosen} == {200}
+        active = (await daemon.client.adapters()).active.adapter
+    async with running() as daemon:
+        assert (await daemon.client.adapters()).active.adapter == active
+
+
+async def test_a_link_that_leads_elsewhere_than_before_is_looked_at_anew() -> None:
+    """Also one whose files have the same sizes and times as those it led to."""
+    write_adapter("mine")
+    link, outside = places().adapters / "link", places().data / "outside"
+    shutil.copytree(places().adapters / "mine", outside)
+    link.symlink_to(places().adapters / "mine")
+    async with running() as daemon:
+        assert (await daemon.post("/v1/adapters", adapter="link")).status_code == 200
+        link.unlink()
+        link.symlink_to(outside)
+        reply = await daemon.post("/v1/adapters", adapter="link")
+    assert reply.status_code == 400
+    assert "leads out" in reply.json()["error"]["message"]

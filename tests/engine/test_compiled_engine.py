@@ -17,6 +17,7 @@ from local_runtime.compiled.compiled_engine import CompiledEngine
 from local_runtime.compiled.opening import EngineOptions, open_engine
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.engine import Adapter, Prompt, Sampling
+from local_runtime.errors import AdapterInvalid
 from local_runtime.target import detect
 
 IDS = tuple(int(i) for i in np.random.default_rng(3).integers(10, 300, 300))
@@ -55,6 +56,19 @@ def test_however_computed_logits_agree_bit_for_bit(engine: CompiledEngine, adapt
 
 def test_rewound_and_forked_states_agree_bit_for_bit(engine: CompiledEngine) -> None:
     check_rewound_and_forked(engine, IDS[:100], IDS[200:220])
+
+
+def test_an_adapter_is_kept_once_it_was_used_and_never_one_that_does_not_fit(
+    engine: CompiledEngine, tmp_path: Path
+) -> None:
+    mine = read_adapter(write_adapter(tmp_path / "mine", GROUPED, seed=31))
+    assert not engine.keeps(mine)
+    list(engine.score(Prompt(IDS[:8]), IDS[8:10], mine))
+    assert engine.keeps(mine)
+    other = read_adapter(write_adapter(tmp_path / "other", replace(GROUPED, hidden_size=2 * GROUPED.hidden_size)))
+    with pytest.raises(AdapterInvalid):
+        list(engine.score(Prompt(IDS[:8]), IDS[8:10], other))
+    assert not engine.keeps(other)
 
 
 def test_strength_zero_is_the_base_bit_for_bit(engine: CompiledEngine, adapters: list[Adapter]) -> None:

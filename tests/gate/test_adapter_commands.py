@@ -191,7 +191,7 @@ def test_anybodys_lora_of_this_base_is_imported_and_bound(
     assert versions.current().name == "team-lora"
     with pytest.raises(BadRequest, match="already"):
         run("import", str(source))
-    assert versions.rollback().name is None
+    assert versions.rollback() is None
 
 
 def test_what_does_not_fit_is_not_imported(versions: Versions, tiny_model: ModelFolder, tmp_path: Path) -> None:

@@ -141,11 +141,25 @@ def test_the_daemon_takes_up_what_is_promoted_and_rolled_back(
         assert (active.adapter, active.strength) == (names[-1], 0.7)
         logprobs.append(client.score(hole.hole, hole.middle).logprobs)
     assert base != logprobs[0] != logprobs[1]
-    assert versions.rollback().name == names[0]
+    versions.rollback()
+    assert versions.current().name == names[0]
     assert client.score(hole.hole, hole.middle).logprobs == logprobs[0]
     versions.delete(names)
     assert client.adapters().active.adapter is None
     assert client.score(hole.hole, hole.middle).logprobs == base
+
+
+@pytest.mark.e2e
+def test_choosing_for_another_base_leaves_what_the_daemon_serves(
+    client: Client, staged: Adapter, tiny_model: ModelFolder
+) -> None:
+    name = staged.path.relative_to(places().adapters).as_posix()
+    mine = Versions(base_hash=tiny_model.base_hash).serving
+    assert mine.select(name, 0.5)  # told to the daemon
+    assert not Versions(base_hash="f" * 64).serving.select(None)  # only remembered
+    active = client.adapters().active
+    assert (active.adapter, active.strength) == (name, 0.5)
+    assert mine.select(None)
 
 
 @pytest.mark.e2e

@@ -109,7 +109,7 @@ def strength(strength: float) -> None:
 def rollback() -> None:
     """Serve what served before: the version that this one replaced, at its strength, or the base."""
     back = Versions().rollback()
-    click.echo(f"{back.name} serves again at strength {back.strength:g}" if back.name else "the base serves again")
+    click.echo(f"{back.adapter} serves again at strength {back.strength:g}" if back else "the base serves again")
 
 
 @adapter.command(epilog="\b\nExample:\n  understudy adapter mix personal-3=0.5 team=1\n")

@@ -11,7 +11,7 @@ import msgspec
 from local_runtime.compiled.peft_folder import CONFIG, MANIFEST, WEIGHTS
 from local_runtime.errors import AdapterInvalid
 from local_runtime.places import folder
-from trainer.durable_file import sync, write_durably
+from trainer.durable_file import sync, write_whole
 
 UNFINISHED = ".unfinished-"
 """Begins with a dot: the daemon never offers such a folder."""
@@ -66,7 +66,13 @@ def read_marks(path: Path) -> Marks:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Replace the record at once; the rest of the manifest stays."""
+    """Replace the record at once and for good; the rest of the manifest stays."""
+    note_record(path, record)
+    sync(path)
+
+
+def note_record(path: Path, record: Record) -> None:
+    """Replace the record at once; a power cut may bring the old one back."""
     change_manifest(path, {"gate": msgspec.to_builtins(record)})
 
 
@@ -74,7 +80,7 @@ def change_manifest(path: Path, changes: dict[str, object]) -> None:
     """Set keys of `manifest.json`, at once. The adapter's id depends on `base_hash` and on no other of them."""
     file = path / MANIFEST
     known = msgspec.json.decode(file.read_bytes(), type=dict[str, object]) if file.exists() else {}
-    write_durably(file, msgspec.json.format(msgspec.json.encode(known | changes), indent=1))
+    write_whole(file, msgspec.json.format(msgspec.json.encode(known | changes), indent=1))
 
 
 def copy_adapter(source: Path, target: Path, changes: dict[str, object] | None = None) -> None:

@@ -11,7 +11,7 @@ from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice, Remembered,
 from local_runtime.daemon.options import read_options
 from local_runtime.daemon.serving import model_here, refuse_elsewhere
 from local_runtime.daemon.wire import BASE, AdapterCard, Health, Selection
-from local_runtime.errors import AdapterInvalid, DaemonUnreachable, EngineDied, NotReady
+from local_runtime.errors import AdapterInvalid, DaemonUnreachable, EngineDied, NotReady, OtherBase
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
@@ -69,15 +69,17 @@ class Serving:
 
     def _told(self, name: str | None, strength: float) -> bool:
         """Tell the daemon, if there is one that serves this base model."""
+        selection = Selection(adapter=name, strength=strength, base_hash=self.base_hash)
         with Client("adapters", start=False) as client:
             try:
-                health: Health = client.health()
-                if health.status in ("loading", "compiling"):
-                    health = client.wait_ready(LOAD_SECONDS)
-                if health.model is None or health.model.base_hash != self.base_hash:
-                    return False
-                client.select(Selection(adapter=name, strength=strength))
-            except (DaemonUnreachable, EngineDied, NotReady):
+                try:
+                    client.select(selection)
+                except NotReady:
+                    if client.health().status not in ("loading", "compiling"):
+                        return False
+                    client.wait_ready(LOAD_SECONDS)
+                    client.select(selection)
+            except (DaemonUnreachable, EngineDied, NotReady, OtherBase):
                 return False
             return True
 

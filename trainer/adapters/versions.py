@@ -110,25 +110,30 @@ class Versions:
             files.write_record(self.root / name, self._record(verdict, name))
             self._prune()
 
-    def rollback(self, reason: str = "") -> Choice:
-        """Serve what served before the current version, which is marked with `reason`. Raises BadRequest if the base serves."""
+    def rollback(self, reason: str = "") -> Replaced | None:
+        """Serve what served before the current version, which is marked with `reason`; what that is, None for the base.
+
+        Raises BadRequest if the base serves.
+        """
         with self._writing():
             chosen = self.serving.remembered()
             if chosen is None:
                 raise BadRequest("the base serves: there is nothing to roll back", "understudy adapter list")
             records = self._records()
+            again: Replaced | None = None
             for target in self._before(chosen.adapter, records):
-                try:
+                with suppress(
+                    AdapterInvalid, BadRequest
+                ):  # gone, damaged or of another base: what was there before that
                     self.serving.select(target.adapter, target.strength)
+                    again = target
                     break
-                except (AdapterInvalid, BadRequest):  # gone, damaged or of another base: what was there before that
-                    continue
             else:
                 self.serving.select(None)
             if (record := records.get(chosen.adapter)) is not None:
                 why = reason or "rolled back by hand"
-                files.write_record(self.root / chosen.adapter, msgspec.structs.replace(record, rolled_back=why))
-        return self.current()
+                files.note_record(self.root / chosen.adapter, msgspec.structs.replace(record, rolled_back=why))
+        return again
 
     def delete(self, names: Collection[str]) -> None:
         """Delete adapters for good. If one of them serves, the base does from now on."""
