@@ -81,6 +81,7 @@ class Replay:
         self._judge = EngineJudge(open_engine(folder), self.fim)
         others = [one for one in general_holes() if one.package != project]
         self._general = [Example(one.hole, one.middle, 0.0, kind=Kind.GENERAL) for one in others]
+        self._base_general = self.general_loss(None)
 
     def learn(
         self, name: str, edits: Iterable[EditEvent], how: tuple[Mix, Recipe], parent: Path | None = None
@@ -109,6 +110,20 @@ class Replay:
     def nats(self, tests: Sequence[Example], adapter: Adapter | None, strength: float) -> float:
         """Summed over `tests`."""
         return sum(self._judge.score(one, adapter, strength).nats for one in tests)
+
+    def best_strength(self, adapter: Adapter | None, nights: Sequence[dict]) -> tuple[float, float]:  # type: ignore[type-arg]
+        """The strength for an adapter, and how much the general set rises at it, in nats per byte.
+
+        Of the strengths that the general set bears, it is the one at which the adapters of the nights before did best on the days
+        after them, at first the full one; the mildest if it bears none.
+        """
+        by_merit = sorted(THRESHOLDS.strengths, key=lambda at: sum(night["nats_at"][str(at)] for night in nights))
+        for strength in by_merit:
+            rise = self.general_loss(adapter, strength) - self._base_general
+            if rise <= THRESHOLDS.general_rise:
+                return strength, rise
+        mildest = min(THRESHOLDS.strengths)
+        return mildest, self.general_loss(adapter, mildest) - self._base_general
 
     def general_loss(self, adapter: Adapter | None, strength: float = 1.0) -> float:
         """Nats per byte on the frozen general set, without this project's own."""
@@ -167,8 +182,8 @@ def replay(here: Replay, days: Sequence[Day], n_nights: int, wrong: Path) -> lis
             contenders["rebuilt"] = rebuilt.path
             night |= {"rebuild_tokens": rebuilt.n_tokens, "rebuild_seconds": rebuilt.seconds}
         adapters = {who: read_adapter(path) if path else None for who, path in contenders.items()}
-        night["general"] = {str(at): here.general_loss(adapters["own"], at) for at in (0.0, *THRESHOLDS.strengths)}
-        strength = night["strength"] = best_strength(nights, night["general"])
+        strength, night["general_rise"] = here.best_strength(adapters["own"], nights)
+        night["strength"] = strength
         night["judged"] = {who: here.judge(tests, lines, adapter, strength) for who, adapter in adapters.items()}
         night["nats_at"] = {str(at): here.nats(tests, adapters["own"], at) for at in THRESHOLDS.strengths}
         nights.append(night)
@@ -178,18 +193,11 @@ def replay(here: Replay, days: Sequence[Day], n_nights: int, wrong: Path) -> lis
     return nights
 
 
-def best_strength(nights: Sequence[dict], general: dict[str, float]) -> float:  # type: ignore[type-arg]
-    """Of the strengths that the general set bears, the one at which the adapters of the nights before did best on the days after
-    them: at first the full one. The mildest if it bears none."""
-    borne = [at for at in THRESHOLDS.strengths if general[str(at)] - general["0.0"] <= THRESHOLDS.general_rise]
-    return min(borne or [min(THRESHOLDS.strengths)], key=lambda at: sum(night["nats_at"][str(at)] for night in nights))
-
-
 def sum_up(nights: Sequence[dict]) -> dict[str, object]:  # type: ignore[type-arg]
     """Figures over all nights."""
     judged = [night["judged"] for night in nights if night["tests"]]
     rebuilds = [night for night in nights if "rebuilt" in night["judged"] and night["tests"]]
-    rises = [night["general"][str(night["strength"])] - night["general"]["0.0"] for night in nights]
+    rises = [night["general_rise"] for night in nights]
     lost = partial(_loss, judged)
     some = partial(_loss, [night["judged"] for night in rebuilds])
     said: dict[str, object] = {
