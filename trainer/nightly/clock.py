@@ -31,7 +31,7 @@ from trainer.nightly.conditions import (
     machine_refusals,
     refusals,
 )
-from trainer.nightly.events import Event
+from trainer.nightly.events import Event, sparingly
 from trainer.nightly.options import LearnOptions
 from trainer.nightly.runs import Runs
 
@@ -76,7 +76,7 @@ class Clock:
             return False
         events = self.night()
         try:
-            for event in events:
+            for event in sparingly(events):
                 log.info("%s: %s", event.stage.value, event.text)
                 if self.stop.is_set():
                     break

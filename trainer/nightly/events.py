@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from trainer.nightly.runs import Record
@@ -30,3 +31,21 @@ class Event:
     def step(self) -> int | None:
         """Optimiser steps done; None outside of tuning."""
         return self.done if self.stage is Stage.TUNE else None
+
+
+N_TOLD = 20
+"""Movements of one stage that are told where each one stays: through a pipe, in a log."""
+
+
+def sparingly(events: Iterable[Event]) -> Iterator[Event]:
+    """The same events, but of each stage's steps or questions only the first, the last, and one about every 5 %."""
+    stage: Stage | None = None
+    told = -1
+    for event in events:
+        if event.done is None or not event.total:
+            yield event
+            continue
+        share = N_TOLD * event.done // event.total
+        if event.stage is not stage or share > told:
+            stage, told = event.stage, share
+            yield event
