@@ -29,6 +29,7 @@ def forget(path: Path, yes: bool, later: bool) -> None:
     from trainer.forgetting import forget as forget_it  # noqa: PLC0415
     from trainer.nightly.night import night_of_user  # noqa: PLC0415
     from trainer.nightly.progress import show  # noqa: PLC0415
+    from trainer.nightly.rebuild_owed import is_rebuild_owed  # noqa: PLC0415
     from trainer.nightly.stages import Reason  # noqa: PLC0415
     from trainer.nightly.turn import turn  # noqa: PLC0415
 
@@ -41,10 +42,10 @@ def forget(path: Path, yes: bool, later: bool) -> None:
         forgotten = forget_it(path)
     for sentence in forgotten.sentences():
         console.print(sentence, soft_wrap=True)
-    if not forgotten.n_adapters:
+    if not is_rebuild_owed():  # also by a `forget` that was killed in the middle
         return
     if later:
-        console.print("The next night trains a new adapter, from the base.")
+        console.print("The next night rebuilds the adapter from the base, as if it had never been seen.")
         return
     console.print(
         f"Training a new adapter of {served_model().path.name} from what is left; Ctrl-C leaves it to the next night."

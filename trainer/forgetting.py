@@ -26,6 +26,7 @@ from local_runtime.places import places
 from trainer.adapters.versions import CANDIDATES, Versions
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path
+from trainer.nightly.rebuild_owed import owe_rebuild
 from trainer.nightly.runs import Runs
 from trainer.tuning.recipe import TRAINED
 
@@ -75,6 +76,8 @@ def forget(path: Path) -> Forgotten:
     """
     path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - a path that is gone cannot be resolved
     names = {path, path.resolve()}
+    if any((places().adapters / CANDIDATES).glob("*")) or any(places().adapters.glob("personal-*")):
+        owe_rebuild()
     # What serves goes first: whatever happens then, nobody is shown what it knows.
     n_adapters = _forget_adapters()
     daemon_ended = _end_daemon()

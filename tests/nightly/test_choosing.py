@@ -29,6 +29,11 @@ def test_the_first_night_begins_at_the_base() -> None:
     assert begin(None, ended(1, Reason.FIRST, promoted=False)) == Start(Reason.FIRST, None)
 
 
+def test_after_forgetting_it_is_rebuilt_whatever_serves() -> None:
+    for serving in (None, "personal-1", "team"):
+        assert start(serving, "base", [], NOW, 7.0, owed=True) == Start(Reason.FORGET, None)
+
+
 def test_a_night_goes_on_from_what_serves() -> None:
     assert begin("personal-1", ended(1, Reason.FIRST)) == Start(Reason.WARM, "personal-1")
 

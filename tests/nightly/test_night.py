@@ -6,9 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
+from click.testing import CliRunner
 from night_worlds import AWAY, BEGAN, NOUNS, VERBS, adapter_bytes, finished, handler, learn_from
 
 from local_runtime.client import Client
@@ -19,6 +22,7 @@ from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions
 from trainer.collect.journal import Journal
 from trainer.edits import EditEvent, Origin
+from trainer.forget_command import forget
 from trainer.nightly import watchful
 from trainer.nightly.attention import Glance
 from trainer.nightly.night import Night
@@ -149,3 +153,42 @@ def test_the_user_comes_back_and_the_training_stands_still(world: Path, tmp_path
     assert [event.text for event in events].count("it goes on") == 1
     assert record.paused_seconds > 0
     assert not record.failed
+
+
+def priorities() -> set[tuple[int, object]]:
+    """Of each thread of the training process: its niceness, and with Linux the process's turn at the disk."""
+    (child,) = [one for one in psutil.Process().children() if "trainer.nightly.learning_process" in one.cmdline()]
+    at_disk = child.ionice().ioclass if sys.platform == "linux" else None
+    threads = [thread.id for thread in child.threads()] if sys.platform == "linux" else [child.pid]
+    return {(os.getpriority(os.PRIO_PROCESS, thread), at_disk) for thread in threads}
+
+
+def test_training_takes_what_others_leave_also_when_it_is_taken_up(world: Path, tmp_path: Path) -> None:
+    learn_from(tmp_path / "shop", NOUNS[:3], VERBS[:3])
+    lowest = {(19, psutil.IOPRIO_CLASS_IDLE if sys.platform == "linux" else None)}
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    for step in (1, 3):  # the second night takes up what the first one left
+        with closing(night(max_steps=4).events()) as events:
+            assert any(event.step is not None and event.step >= step for event in events)
+            assert priorities() == lowest
+    assert os.getpriority(os.PRIO_PROCESS, 0) == mine < 19
+
+
+def test_forgetting_later_rebuilds_what_forgetting_now_does(world: Path, tmp_path: Path) -> None:
+    """`understudy forget --later`, and the next night by itself: the rebuild's recipe and mix, the very same adapter."""
+    shop = tmp_path / "shop"
+    learn_from(shop, NOUNS[:4], VERBS[:4])
+    finished(night(max_steps=2).events())
+    said = CliRunner().invoke(forget, [str(shop / "voucher.py"), "--yes", "--later"], catch_exceptions=False)
+    assert "The next night rebuilds the adapter" in said.output
+    later, _ = finished(night(max_steps=2).events())
+    assert (later.reason, later.preset) == (Reason.FORGET, "rebuild")
+    assert later.candidate is not None
+    expected = adapter_bytes(later.candidate)
+
+    forgetting.forget(shop / "voucher.py")  # again: the adapter is gone, the journal is what it was
+    now, _ = finished(night(max_steps=2, asked=Reason.FORGET).events())
+    assert now.preset == later.preset
+    assert now.candidate is not None
+    assert adapter_bytes(now.candidate) == expected
+    assert finished(night(max_steps=2).events())[0].reason is Reason.FIRST  # nothing is owed any more

@@ -23,8 +23,12 @@ class Start:
     """The version to go on from; None: the base."""
 
 
-def start(serving: str | None, base_hash: str, ended: Sequence[Record], now: float, rebuild_days: float) -> Start:
-    """`serving` is the adapter that serves this base; `ended` are the runs so far, oldest first."""
+def start(
+    serving: str | None, base_hash: str, ended: Sequence[Record], now: float, rebuild_days: float, *, owed: bool = False
+) -> Start:
+    """`serving` is the adapter that serves this base; `ended` are the runs so far, oldest first; `owed`: something was forgotten."""
+    if owed:
+        return Start(Reason.FORGET, None)
     if serving is None or not _PERSONAL.fullmatch(serving):
         known_base = next((one.base_hash for one in reversed(ended) if one.promoted), base_hash)
         return Start(Reason.FIRST if known_base == base_hash else Reason.BASE_CHANGED, None)

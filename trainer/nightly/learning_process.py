@@ -31,6 +31,7 @@ from trainer.nightly.corpus import corpus, read_learnt, write_learnt
 from trainer.nightly.pausing import Done, Fault, Placed, Step, Word
 from trainer.nightly.runs import Record, read_record
 from trainer.nightly.stages import Reason, Stage
+from trainer.scarce_memory import memory_fault
 from trainer.tuning.recipe import preset
 
 TRAIN, POOL, TUNING = "train.jsonl", "pool.jsonl", "tuning"
@@ -42,8 +43,8 @@ LOWEST_PRIORITY = 19
 def main() -> None:
     """Run one stage of a run, and say how it went."""
     run, stage, descriptor = Path(sys.argv[1]), Stage(sys.argv[2]), int(sys.argv[3])
+    _make_way()  # first: threads inherit it
     _end_with_parent()
-    _make_way()
     with os.fdopen(descriptor, "wb", buffering=0) as pipe:
 
         def say(word: Word) -> None:
@@ -55,10 +56,10 @@ def main() -> None:
                 raise NotReady(f"{run} holds no run", "understudy learn now")
             {Stage.COLLECT: make_examples, Stage.TUNE: tune_examples}[stage](run, record, say)
             say(Done())
-        except MemoryError:
-            say(Fault("there is not enough memory to train", "understudy train --estimate", out_of_memory=True))
-        except (RuntimeFault, OSError) as problem:
-            fault = disk_fault(problem) if isinstance(problem, OSError) else problem
+        except (RuntimeFault, OSError, MemoryError, RuntimeError, ImportError) as problem:
+            fault = _fault(problem)
+            if fault is None:
+                raise
             say(
                 Fault(
                     fault.message,
@@ -67,6 +68,13 @@ def main() -> None:
                     disk_full=isinstance(fault, DiskFull),
                 )
             )
+
+
+def _fault(problem: Exception) -> RuntimeFault | None:
+    """What to tell the user of a failure; None for one of the program's own."""
+    if isinstance(problem, RuntimeFault):
+        return problem
+    return memory_fault(problem) or (disk_fault(problem) if isinstance(problem, OSError) else None)
 
 
 def make_examples(run: Path, record: Record, say: Callable[[Word], None]) -> None:

@@ -38,10 +38,12 @@ from trainer.nightly.judging import judging
 from trainer.nightly.learning_process import ADAPTER, POOL, TRAIN
 from trainer.nightly.options import LearnOptions, read_options
 from trainer.nightly.pausing import ProcessDied, Standstill, Step, TrainingProcess, python
+from trainer.nightly.rebuild_owed import is_rebuild_owed, settle_rebuild
 from trainer.nightly.review import review
 from trainer.nightly.runs import Progress, Record, Run, Runs
 from trainer.nightly.stages import Reason, Stage
 from trainer.nightly.turn import TurnWanted, leave_if_wanted, turn
+from trainer.scarce_memory import memory_fault
 from trainer.tuning.recipe import preset
 
 NOTE_SECONDS = 1.0
@@ -123,6 +125,13 @@ class Night:
                 raise
             except RuntimeFault as fault:
                 run.finish(fault.message, self.now(), failed=True)
+            except MemoryError as problem:
+                scarce = memory_fault(problem, "to judge and to promote")
+                assert scarce is not None
+                self._count_fault(run, scarce)
+                raise scarce from problem
+            if run.record.reason.rebuilds and not run.record.failed:
+                settle_rebuild()
             runs.prune()
             yield Event(Stage.DONE, run.record.outcome, record=run.record)
 
@@ -139,7 +148,7 @@ class Night:
             left.finish(problem, self.now(), failed=True)
         serving = versions.current().name
         ended = [run.record for run in runs.finished()]
-        begin = start(serving, model.base_hash, ended, self.now(), self.options.rebuild_days)
+        begin = start(serving, model.base_hash, ended, self.now(), self.options.rebuild_days, owed=is_rebuild_owed())
         if self.asked is not None:
             begin = Start(self.asked, None)
         record = Record(

@@ -31,3 +31,8 @@ class Reason(StrEnum):
     def is_warm(self) -> bool:
         """Whether training goes on from the serving adapter."""
         return self is Reason.WARM
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether all that is left is learnt anew, by the rebuild's recipe and mix."""
+        return self not in (Reason.WARM, Reason.FIRST)

@@ -131,6 +131,7 @@ def _train(
     console: Console, model: ModelFolder, recipe: Recipe, examples: list[Example], *, run: Path, device: str | None
 ) -> None:
     """Train with a bar; Ctrl-C leaves the state, and the same command goes on."""
+    from trainer.scarce_memory import memory_faults  # noqa: PLC0415
     from trainer.tuning.placement import place  # noqa: PLC0415
     from trainer.tuning.tune import RECORD, tune  # noqa: PLC0415
 
@@ -138,7 +139,7 @@ def _train(
     bar = Progress(
         words, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=console
     )
-    with bar:
+    with bar, memory_faults():
         task = bar.add_task(f"{len(examples)} examples", total=None)
         for report in tune(model, examples, recipe, run, placement=place(model, recipe, device)):
             bar.update(task, total=report.n_steps, completed=report.step, description=f"loss {report.loss:.3f}")
