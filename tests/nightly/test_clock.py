@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,3 +139,43 @@ def test_a_full_disk_does_not_end_the_watcher(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(clocks, "write_durably", full)
     assert not clock().tick()
+
+
+@pytest.mark.parametrize(
+    ("glance", "at_leisure"),
+    [
+        (AWAY, True),
+        (Glance(1.0), False),
+        (Glance(None, on_mains=False), False),
+        (Glance(None, paused_until=2e9), False),
+    ],
+)
+def test_between_nights_it_looks_whether_what_serves_has_declined(
+    glance: Glance, at_leisure: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a person there, or on battery, no questions are asked; before a night, the night itself looks."""
+    asked: list[bool] = []
+
+    def review(*, at_leisure: bool) -> str | None:
+        asked.append(at_leisure)
+        return "it was worse"
+
+    day = LearnOptions(from_hour=3, until_hour=3, min_new_edits=10_000, min_free_mb=0, max_load=1e9)
+    one = Clock(day, lambda: glance, a_night, lambda: NOW, review)
+    assert not one.tick()
+    assert asked == [at_leisure]
+    assert "what served is rolled back: it was worse" in caplog.text
+    learn_from(tmp_path / "shop")
+    night = Clock(ANY_HOUR, lambda: AWAY, a_night, lambda: NOW, lambda **_: pytest.fail("the night looks by itself"))
+    assert night.tick()
+
+
+@pytest.mark.parametrize("fault", [RuntimeFault("no model"), OSError(5, "broken"), sqlite3.DatabaseError("malformed")])
+def test_a_look_that_fails_is_logged_and_the_clock_goes_on(fault: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    def review(*, at_leisure: bool) -> str | None:
+        raise fault
+
+    one = Clock(ANY_HOUR, lambda: AWAY, a_night, lambda: NOW, review)
+    assert not one.tick()
+    assert not one.tick()
+    assert str(fault) in caplog.text

@@ -63,7 +63,9 @@ def test_it_is_seen_through_a_night_that_is_longer_than_any_look(monkeypatch: py
         yield Event(Stage.DONE, "done")
 
     monkeypatch.setattr("trainer.nightly.clock.against_a_night", lambda *_: [])
-    monkeypatch.setattr(watching, "Clock", lambda *_, stop: Clock(LearnOptions(), lambda: AWAY, night, stop=stop))
+    monkeypatch.setattr(
+        watching, "Clock", lambda *_, stop, **_others: Clock(LearnOptions(), lambda: AWAY, night, stop=stop)
+    )
     watch_and_train(stop)
     assert seen == [True]
     assert not is_watching()

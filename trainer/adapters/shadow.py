@@ -24,14 +24,18 @@ _SEEN = (Fate.ACCEPTED, Fate.PARTLY, Fate.TYPED, Fate.REJECTED)
 
 
 def roll_back_if_declined(
-    versions: Versions, since: Sequence[Example], outcomes: Iterable[Outcome], judge: Judge
+    versions: Versions,
+    since: Sequence[Example],
+    outcomes: Iterable[Outcome],
+    judge: Judge,
+    thresholds: Thresholds = THRESHOLDS,
 ) -> str | None:
     """Roll back what serves if it has declined, by either evidence; the reason, or None if it goes on serving.
 
     `since`: examples of the hunks saved since it was promoted, which it was not trained on. `outcomes`: of the last weeks.
     """
     serving = versions.current()
-    reason = decline_in_use(serving, outcomes) or decline_in_shadow(serving, since, judge)
+    reason = decline_in_use(serving, outcomes, thresholds) or decline_in_shadow(serving, since, judge, thresholds)
     if reason is not None:
         versions.rollback(reason)
     return reason

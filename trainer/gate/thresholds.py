@@ -46,6 +46,9 @@ class Thresholds:
     live_min_shown: int = 40
     """Suggestions that were seen, of the adapter and of the base each, that a roll-back by acceptance needs."""
     rollback_confidence: float = 0.95
+    """Of the look before a night."""
+    rollback_confidence_by_day: float = 0.99
+    """Of each look between nights: there are many, and one of them would err."""
 
 
 THRESHOLDS = Thresholds()

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -24,6 +26,7 @@ from trainer.collect.journal import Journal, default_path
 from trainer.durable_file import write_durably
 from trainer.nightly.attention import Glance
 from trainer.nightly.conditions import (
+    Against,
     Circumstances,
     Refusal,
     free_memory_bytes,
@@ -37,6 +40,16 @@ from trainer.nightly.runs import Runs
 
 log = logging.getLogger("understudy.learn")
 LOOK_SECONDS = 60.0
+_NO_LEISURE = frozenset({Against.PAUSED, Against.ACTIVE, Against.LOAD, Against.BATTERY, Against.MEMORY, Against.DISK})
+"""What speaks against any work at all now, and not against a night alone."""
+
+
+class Review(Protocol):
+    """Looks whether what serves has declined, and rolls it back; see `trainer.nightly.review.Reviewer`."""
+
+    def __call__(self, *, at_leisure: bool) -> str | None:
+        """The reason, if it was rolled back."""
+        ...
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -56,6 +69,7 @@ class Clock:
     look: Callable[[], Glance]
     night: Callable[[], Iterator[Event]]
     now: Callable[[], float] = time.time
+    review: Review | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -73,6 +87,7 @@ class Clock:
             log.error("%s", problem)
             return False
         if against:
+            self._review({refusal.against for refusal in against})
             return False
         events = self.night()
         try:
@@ -87,6 +102,16 @@ class Clock:
             if close is not None:
                 close()
         return True
+
+    def _review(self, against: Collection[Against]) -> None:
+        """Between nights; a night looks by itself. What goes wrong in it is logged, and tried again later."""
+        if self.review is None:
+            return
+        try:
+            if (declined := self.review(at_leisure=_NO_LEISURE.isdisjoint(against))) is not None:
+                log.warning("what served is rolled back: %s", declined)
+        except (RuntimeFault, OSError, sqlite3.Error) as problem:
+            log.error("what serves could not be reviewed: %s", problem)
 
 
 def against_a_night(now: float, glance: Glance, options: LearnOptions) -> list[Refusal]:

@@ -12,14 +12,16 @@ from pathlib import Path
 
 from local_runtime.errors import RuntimeFault
 from local_runtime.places import places
+from trainer.adapters.versions import Versions
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal
 from trainer.collect.watch import Watcher
 from trainer.nightly.attention import Glance, Onlooker
 from trainer.nightly.clock import Clock
 from trainer.nightly.holding import hold, holder_pid
-from trainer.nightly.night import night_of_user
+from trainer.nightly.night import daemon_judge, night_of_user
 from trainer.nightly.options import read_options
+from trainer.nightly.review import Reviewer
 
 CATCH_UP_SECONDS = 60.0
 log = logging.getLogger("understudy.learn")
@@ -42,9 +44,10 @@ def watch_and_train(stop: threading.Event) -> None:
             log.warning("%s", journal.problem)
         watcher = Watcher(folders, journal)
         watcher.start()
+        reviewer = Reviewer(Versions, daemon_judge)
         try:
             log.info("watching %s", ", ".join(one.root for one in folders.all()) or "nothing yet")
-            Clock(options, _telling(look, watcher), night_of_user, stop=stop).run()
+            Clock(options, _telling(look, watcher), night_of_user, review=reviewer, stop=stop).run()
         finally:
             watcher.stop()
 
