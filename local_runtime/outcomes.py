@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from local_runtime.places import folder, places
 
+logger = logging.getLogger(__name__)
 KEEP_DAYS = 180
 BUSY_SECONDS = 5.0
 
@@ -216,5 +218,24 @@ def forget(path: Path, database: Path) -> int:
     """`OutcomeLog.forget` for a database that may not exist yet."""
     if not database.exists():
         return 0
-    with closing(OutcomeLog(database)) as log:
-        return log.forget(path)
+    try:
+        with closing(OutcomeLog(database)) as log:
+            return log.forget(path)
+    except sqlite3.OperationalError:
+        raise  # it is in use, or the disk is full: what is in it is still there
+    except sqlite3.DatabaseError:
+        for end in ("", "-wal", "-shm"):  # what cannot be read cannot be searched, and may hold it
+            database.with_name(database.name + end).unlink(missing_ok=True)
+        return 0
+
+
+def read_outcomes(database: Path, since: float = 0.0) -> list[Outcome]:
+    """`OutcomeLog.outcomes` for those who can do without: nothing where there is no database, or none that can be read."""
+    if not database.exists():
+        return []
+    try:
+        with closing(OutcomeLog(database)) as log:
+            return list(log.outcomes(since))
+    except sqlite3.Error as problem:
+        logger.warning("%s cannot be read (%s): what became of suggestions is left out", database, problem)
+        return []

@@ -65,11 +65,21 @@ def test_a_night_without_new_edits_is_left_out(tmp_path: Path) -> None:
     assert against_a_night(NOW, AWAY, ANY_HOUR) == []
 
 
+def test_a_clock_that_was_set_back_silences_no_night(tmp_path: Path) -> None:
+    """The last night seems to lie a year ahead: what was saved since is not older than it."""
+    learn_from(tmp_path / "shop")
+    run = Runs(places().data / "runs").begin(
+        Record(id="", reason=Reason.FIRST, model="m", base_hash="b", began=NOW + 3e7)
+    )
+    run.finish("done", NOW + 3e7)
+    assert against_a_night(NOW, AWAY, ANY_HOUR) == []
+
+
 def test_a_night_needs_what_the_last_one_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And not what one took that failed for taking too much."""
     learn_from(tmp_path / "shop")
     monkeypatch.setattr(clocks, "free_memory_bytes", lambda: 3 << 30)
-    monkeypatch.setattr(clocks, "n_new_edits", lambda: 100)
+    monkeypatch.setattr(clocks, "n_new_edits", lambda now: 100)
     runs = Runs(places().data / "runs")
     for peak_gb, failed, against in ((2, False, []), (4, True, []), (4, False, [Against.MEMORY])):
         run = runs.begin(Record(id="", reason=Reason.FIRST, model="m", base_hash="b", began=NOW - 90_000))
@@ -89,7 +99,14 @@ def test_a_night_that_was_cut_off_is_gone_on_with_at_once(tmp_path: Path) -> Non
     assert Against.PAUSED in [r.against for r in against_a_night(NOW, paused, tight)]
 
 
-@pytest.mark.parametrize("fault", [RuntimeFault("another trainer is running"), OSError(28, "No space left on device")])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        RuntimeFault("another trainer is running"),
+        OSError(28, "No space left on device"),
+        sqlite3.DatabaseError("database disk image is malformed"),
+    ],
+)
 def test_a_night_that_fails_is_logged_and_the_clock_goes_on(
     fault: Exception, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

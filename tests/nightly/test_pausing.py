@@ -16,7 +16,7 @@ import pytest
 from local_runtime.errors import OutOfMemory, RuntimeFault
 from trainer.nightly import pausing
 from trainer.nightly.attention import Glance, Patience
-from trainer.nightly.pausing import Standstill, Step, TrainingProcess
+from trainer.nightly.pausing import ProcessDied, Standstill, Step, TrainingProcess
 
 pytestmark = pytest.mark.e2e
 
@@ -109,6 +109,15 @@ def test_a_child_that_dies_says_its_last_words(tmp_path: Path) -> None:
         list(child(tmp_path, "1 / 0").words())
     with pytest.raises(RuntimeFault, match="was killed"):
         list(child(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)").words())
+
+
+def test_a_child_that_falls_silent_and_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has closed its pipe, so that nothing is to be waited for; a machine without memory may take long to end it."""
+    monkeypatch.setattr(pausing, "END_SECONDS", 0.2)
+    silent = child(tmp_path, "import os, sys, time; os.close(int(sys.argv[-1])); time.sleep(60)")
+    with pytest.raises(ProcessDied, match="ended without a result"):
+        list(silent.words())
+    assert silent.pid is None
 
 
 def test_a_child_beyond_its_cap_is_ended(tmp_path: Path) -> None:

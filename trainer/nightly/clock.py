@@ -40,6 +40,8 @@ from trainer.nightly.runs import Runs
 
 log = logging.getLogger("understudy.learn")
 LOOK_SECONDS = 60.0
+FAULTS = (RuntimeFault, OSError, sqlite3.Error)
+"""What a night, or a look, may meet and another one need not."""
 _NO_LEISURE = frozenset({Against.PAUSED, Against.ACTIVE, Against.LOAD, Against.BATTERY, Against.MEMORY, Against.DISK})
 """What speaks against any work at all now, and not against a night alone."""
 
@@ -83,7 +85,7 @@ class Clock:
         try:
             against = against_a_night(self.now(), self.look(), self.options)
             remember(against)
-        except (RuntimeFault, OSError) as problem:
+        except FAULTS as problem:
             log.error("%s", problem)
             return False
         if against:
@@ -95,7 +97,7 @@ class Clock:
                 log.info("%s: %s", event.stage.value, event.text)
                 if self.stop.is_set():
                     break
-        except (RuntimeFault, OSError) as problem:
+        except FAULTS as problem:
             log.error("%s", problem)
         finally:
             close = getattr(events, "close", None)
@@ -110,7 +112,7 @@ class Clock:
         try:
             if (declined := self.review(at_leisure=_NO_LEISURE.isdisjoint(against))) is not None:
                 log.warning("what served is rolled back: %s", declined)
-        except (RuntimeFault, OSError, sqlite3.Error) as problem:
+        except FAULTS as problem:
             log.error("what serves could not be reviewed: %s", problem)
 
 
@@ -123,7 +125,7 @@ def against_a_night(now: float, glance: Glance, options: LearnOptions) -> list[R
         return [*refusals(seen, options)] if paused else [*machine_refusals(seen, options)]
     if against := [*refusals(replace(seen, n_new_edits=options.min_new_edits), options)]:
         return against
-    return [*refusals(replace(seen, n_new_edits=n_new_edits()), options)]
+    return [*refusals(replace(seen, n_new_edits=n_new_edits(now)), options)]
 
 
 def circumstances(now: float, glance: Glance) -> Circumstances:
@@ -143,15 +145,19 @@ def circumstances(now: float, glance: Glance) -> Circumstances:
     )
 
 
-def n_new_edits() -> int:
-    """Edits in the journal since the last night that did not fail."""
+def n_new_edits(now: float) -> int:
+    """Edits in the journal since the last night that did not fail.
+
+    A night that seems to lie in the future was before the clock was set back: it tells nothing of what is new.
+    """
     path = default_path()
     if not path.exists():
         return 0
     ended = [run.record for run in Runs(places().data / "runs").finished() if not run.record.failed]
+    since = max((record.began for record in ended if record.began <= now), default=0.0)
     files = (path, path.with_name(path.name + "-wal"))
     stamps = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
-    return _count(path, max((record.began for record in ended), default=0.0), stamps)
+    return _count(path, since, stamps)
 
 
 @lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ from local_runtime.errors import NotReady, OutOfMemory, RuntimeFault
 from local_runtime.fim import FimTokenizer
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
-from local_runtime.outcomes import Outcome, OutcomeLog, database
+from local_runtime.outcomes import Outcome, database, read_outcomes
 from local_runtime.places import places
 from trainer.collect.journal import Journal
 from trainer.disk import DiskFull, disk_fault
@@ -129,10 +129,7 @@ def _mix(reason: Reason) -> Mix:
 
 def _outcomes(until: float) -> list[Outcome]:
     """What became of suggestions up to the newest edit that is trained on: it no longer changes while a run is resumed."""
-    if not database().exists():
-        return []
-    with closing(OutcomeLog(database())) as log:
-        return [one for one in log.outcomes() if one.shown_at <= until]
+    return [one for one in read_outcomes(database()) if one.shown_at <= until]
 
 
 def _end_with_parent() -> None:

@@ -258,7 +258,9 @@ class TrainingProcess:
                 self._process.wait(END_SECONDS)
 
     def _last_words(self) -> str:
-        status = self._process.wait(END_SECONDS) if self._process else None
+        status: int | None = None
+        with suppress(subprocess.TimeoutExpired):  # it has nothing more to say, and is ended
+            status = self._process.wait(END_SECONDS) if self._process else None
         killed = -status if status is not None and status < 0 else 0
         if killed == signal.SIGKILL:
             return "the training process was killed: memory ran out, or somebody ended it"

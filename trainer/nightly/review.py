@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 
 from local_runtime.daemon.adapter_shelf import memory_file
-from local_runtime.outcomes import Outcome, OutcomeLog, database
+from local_runtime.outcomes import database, read_outcomes
 from trainer.adapters.shadow import decline_in_use, roll_back_if_declined
 from trainer.adapters.versions import Versions
 from trainer.collect.journal import Journal, default_path
@@ -65,7 +65,7 @@ def review(versions: Versions, open_judge: OpenJudge | None, thresholds: Thresho
     serving = versions.current()
     if serving.name is None:
         return None
-    outcomes = _outcomes()
+    outcomes = read_outcomes(database(), time.time() - OUTCOME_DAYS * 86_400)
     since = _saved_since(versions, serving.name) if open_judge is not None else []
     if open_judge is not None and len({hunk_of(one) for one in since}) >= thresholds.shadow_min_hunks:
         with open_judge() as judge:
@@ -84,13 +84,6 @@ def _saved_since(versions: Versions, name: str) -> list[Example]:
     with closing(Journal()) as journal:
         newer = list(journal.edits(since=record.judged_at))
         return held_out_examples(newer, journal.edits()) if newer else []
-
-
-def _outcomes() -> list[Outcome]:
-    if not database().exists():
-        return []
-    with closing(OutcomeLog(database())) as log:
-        return list(log.outcomes(time.time() - OUTCOME_DAYS * 86_400))
 
 
 def _stamps(at_leisure: bool) -> tuple[int, ...]:

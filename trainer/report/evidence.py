@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
 import msgspec
 
-from local_runtime.outcomes import Fate, Outcome, OutcomeLog
+from local_runtime.outcomes import Fate, Outcome, read_outcomes
 from trainer.nightly.context_gain import ContextGain, read_context_gain
 from trainer.nightly.corpus import Learnt, read_learnt
 from trainer.nightly.runs import Record, Run, Runs
@@ -113,7 +112,7 @@ class Evidence:
 
 def gather(runs: Runs, outcomes: Path, left_out: dict[str, int], waits: dict[str, int], since: float = 0.0) -> Evidence:
     """Read it all; what cannot be read is left out."""
-    seen = list(_outcomes(outcomes, since))
+    seen = read_outcomes(outcomes, since)
     return Evidence(
         tuple(_night(run) for run in runs if run.record.began >= since),
         tuple(days(seen)),
@@ -146,12 +145,6 @@ def _together(outcomes: list[Outcome]) -> Day | None:
 
 def _kept(one: Outcome) -> float | None:
     return one.kept_at_save if one.kept_at_save is not None else one.kept_after_30s
-
-
-def _outcomes(path: Path, since: float) -> Iterator[Outcome]:
-    if path.exists():
-        with closing(OutcomeLog(path)) as log:
-            yield from log.outcomes(since)
 
 
 def _night(run: Run) -> Night:
