@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from rich.table import Table
 
 from local_runtime.errors import BadRequest, RuntimeFault
+from local_runtime.fim import FimTokenizer
 from local_runtime.model import importing, registry
 from local_runtime.model.chat_config import why_mlc_cannot_serve
 from local_runtime.model.memory import kv_bytes
@@ -48,7 +49,7 @@ def import_(path: Path, name: str | None, quantization: str) -> None:
     """Import the Hugging Face folder PATH, or copy the MLC folder PATH as it is."""
     with _progress("importing") as bar:
         imported = _import(path, name, quantization, bar)
-    click.echo(f"imported {imported.name}: {imported}")
+    _tell_imported(imported)
 
 
 @model.command(epilog="Example: understudy model pull Qwen/Qwen2.5-Coder-0.5B")
@@ -81,7 +82,7 @@ def pull(repo: str, name: str | None, quantization: str, yes: bool, keep: bool) 
         imported = _import(path, name, quantization, bar, source=f"{repo}@{found.commit}", license_name=found.license)
     if not keep:
         hub.forget(found)
-    click.echo(f"imported {imported.name}: {imported}")
+    _tell_imported(imported)
 
 
 @model.command("list")
@@ -113,6 +114,7 @@ def info(name: str) -> None:
         "decoder": f"{config.family}: {config.n_layers} layers, hidden {config.hidden_size}, {heads}",
         "vocabulary": f"{config.vocab_size:,} tokens",
         "context": f"{config.context_tokens:,} tokens",
+        "layout": _layout(opened.path)[1],
         "rope": f"theta {config.rope_theta:g}, scaling {config.rope_scaling.kind}",
         "quantization": opened.quantization.name,
         "weights": decimal(weights),
@@ -176,6 +178,20 @@ def _import(path: Path, name: str | None, quantization: str, bar: Progress, **op
         bar.update(task, description=tensor, completed=done_bytes, total=all_bytes)
 
     return importing.import_model(path, QUANTIZATIONS[quantization], name, progress=tell, **options)
+
+
+def _tell_imported(folder: Path) -> None:
+    click.echo(f"imported {folder.name}: {folder}")
+    if not (found := _layout(folder))[0]:
+        click.echo(f"but it cannot complete in an editor: {found[1]}", err=True)
+
+
+def _layout(folder: Path) -> tuple[bool, str]:
+    """Whether it can fill in the middle: by which family's layout, or why not."""
+    try:
+        return True, FimTokenizer.open(folder).family.name
+    except RuntimeFault as fault:
+        return False, fault.message
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,18 @@ def test_import_list_info_remove(source: Path) -> None:
     assert "436.5 kB" in ours and "524.3 kB of keys and values for 1,024 tokens" in ours
     assert "removed small" in run("remove", "small", answer="y\n").output
     assert registry.names() == ["coder-q8f16_g32"]
+
+
+def test_a_model_that_cannot_fill_in_the_middle_is_told_apart_at_once(source: Path) -> None:
+    said = run("import", str(source))
+    assert "cannot complete" not in said.output
+    assert re.search(r"layout +understudy", run("info", "coder-q8f16_g32").output)
+    tokenizer = source / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace("<fim_middle>", "<something>"))
+    said = run("import", str(source), "--name", "other")
+    assert said.exit_code == 0 and "imported other" in said.output
+    assert "cannot complete in an editor" in said.output and "no family that can fill in the middle" in said.output
+    assert "no family" in run("info", "other").output
 
 
 def test_remove_asks(source: Path) -> None:
