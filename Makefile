@@ -47,11 +47,11 @@ AREAS := tests/test_house.py tests/fim tests/context tests/nvim tests/vscode tes
 	tests/daemon tests/engine tests/compiler tests/tuning tests/gate tests/nightly tests/bundled
 E2E := tests/e2e/install tests/e2e/nvim tests/e2e/vscode
 
-quick: $(VENV)/dev ## tests that need no process of the product's
-	@set -e; for area in $(AREAS); do echo "$$area"; $(BIN)/pytest -q -m 'not e2e' $$area; done
+quick: $(VENV)/dev ## tests that need no process of the product's and no minutes each
+	@set -e; for area in $(AREAS); do echo "$$area"; $(BIN)/pytest -q -m 'not e2e and not slow' $$area; done
 
-e2e: $(VENV)/dev ## tests of real processes: daemon, language server, night, VS Code, Neovim
-	@set -e; for area in $(filter-out tests/test_house.py,$(AREAS)) $(E2E); do echo "$$area"; $(BIN)/pytest -q -m e2e $$area || test $$? = 5; done
+e2e: $(VENV)/dev ## the other tests: slow ones, and real processes: daemon, language server, night, VS Code, Neovim
+	@set -e; for area in $(filter-out tests/test_house.py,$(AREAS)) $(E2E); do echo "$$area"; $(BIN)/pytest -q -m 'e2e or slow' $$area || test $$? = 5; done
 
 vsix: $(VENV)/dev ## the VS Code extension, as editors/vscode/understudy.vsix
 	cd editors/vscode && PATH="$(CURDIR)/$(BIN):$$PATH" npm install --no-save --ignore-scripts --silent && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent package

@@ -61,7 +61,9 @@ def written_by_transformers(decoder: Any, ids: tuple[int, ...]) -> list[int]:
 
 
 @pytest.mark.parametrize("adapted", [False, True], ids=["base", "adapter"])
-@pytest.mark.parametrize("quantization", ["q0f32", "q8f16_g32", "q4f16_1"])
+@pytest.mark.parametrize(
+    "quantization", ["q0f32", *(pytest.param(q, marks=pytest.mark.slow) for q in ("q8f16_g32", "q4f16_1"))]
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_that_of_transformers(
     family: str, quantization: str, adapted: bool, make_model: Make, tmp_path: Path
