@@ -63,3 +63,5 @@ def test_an_imported_adapter_or_a_mix_is_not_gone_on_from(serving: str) -> None:
 def test_a_clock_that_went_backwards_rebuilds() -> None:
     """The last rebuild seems to lie in the future: when it was is not known, so it counts as long ago."""
     assert begin("personal-1", ended(-300, Reason.FIRST)) == Start(Reason.WEEKLY, None)
+    # Once is enough.
+    assert begin("personal-1", ended(1, Reason.WEEKLY), ended(-300, Reason.FIRST)) == Start(Reason.WARM, "personal-1")

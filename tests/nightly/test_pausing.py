@@ -115,7 +115,7 @@ def test_a_child_that_falls_silent_and_does_not_end_is_ended(tmp_path: Path, mon
     """It has closed its pipe, so that nothing is to be waited for; a machine without memory may take long to end it."""
     monkeypatch.setattr(pausing, "END_SECONDS", 0.2)
     silent = child(tmp_path, "import os, sys, time; os.close(int(sys.argv[-1])); time.sleep(60)")
-    with pytest.raises(ProcessDied, match="ended without a result"):
+    with pytest.raises(ProcessDied, match="ended without a result: it fell silent"):
         list(silent.words())
     assert silent.pid is None
 

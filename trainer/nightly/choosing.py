@@ -36,7 +36,8 @@ def start(
     lately = judged[-N_REFUSED:]
     if len(lately) == N_REFUSED and all(one.reason.is_warm and not one.promoted for one in lately):
         return Start(Reason.REFUSED, None)
-    rebuilt = max((one.began for one in judged if not one.reason.is_warm), default=0.0)
-    if not 0 <= now - rebuilt < rebuild_days * 86_400:
+    # One that seems to lie in the future was before the clock was set back: when that was is not known.
+    rebuilt = max((one.began for one in judged if not one.reason.is_warm and one.began <= now), default=0.0)
+    if now - rebuilt >= rebuild_days * 86_400:
         return Start(Reason.WEEKLY, None)
     return Start(Reason.WARM, serving)

@@ -265,7 +265,11 @@ class TrainingProcess:
         if killed == signal.SIGKILL:
             return "the training process was killed: memory ran out, or somebody ended it"
         lines = self._log.read_text("utf-8", "replace").strip().splitlines() if self._log.exists() else []
-        return f"the training process ended without a result: {lines[-1] if lines else f'exit status {status}'}"
+        return f"the training process ended without a result: {lines[-1] if lines else _ending(status)}"
+
+
+def _ending(status: int | None) -> str:
+    return "it fell silent" if status is None else f"exit status {status}"
 
 
 def understood(line: bytes) -> Placed | Step | Done:
