@@ -102,6 +102,20 @@ export class Server implements vscode.Disposable {
         synchronize: { configurationSection: 'understudy' },
         outputChannel: this.#log,
         initializationFailedHandler: () => false,
+        middleware: {
+          workspace: {
+            didChangeConfiguration: async (sections, send) => {
+              try {
+                await send(sections);
+              } catch (problem) {
+                // A server that is being replaced needs no new settings, and its user no error: the next one starts with them.
+                if (client === this.#client) {
+                  throw problem;
+                }
+              }
+            },
+          },
+        },
         errorHandler: {
           error: () => ({ action: ErrorAction.Continue, handled: true }),
           closed: () => {

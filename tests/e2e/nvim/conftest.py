@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from echo_daemon import EchoDaemon
+from echo_daemon import EchoDaemon, end_daemons
 from neovim import Neovim
-
-from local_runtime.daemon import lifecycle
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[2] / ".cache" / "nvim"
@@ -51,7 +49,7 @@ def newest() -> Path:
 @pytest.fixture
 def daemon(home: Path) -> Iterator[EchoDaemon]:
     yield EchoDaemon(home, PATIENT)
-    lifecycle.kill()
+    end_daemons(home)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
+from echo_daemon import wait_ended
 from terminal import Terminal
 
 PLUGIN = Path(__file__).resolve().parents[3] / "editors" / "nvim"
@@ -40,7 +42,9 @@ class Neovim:
         self.folder = folder
         self.scratch = folder.parent / f"nvim-{time.monotonic_ns()}"
         self.scratch.mkdir()
+        # Neovim's script for Python files asks each Python on PATH whether it can be driven: no test's matter, and a second.
         (self.scratch / "init.lua").write_text(
+            "vim.g.loaded_python3_provider = 0\n"
             "vim.o.swapfile = false\nvim.o.shadafile = 'NONE'\nvim.o.laststatus = 0\nvim.o.ruler = false\n"
             f"vim.opt.runtimepath:prepend('{PLUGIN}')\n{init}\n{SETUP % options if setup is None else setup}\n"
         )
@@ -58,8 +62,11 @@ class Neovim:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End Neovim by force; its language servers end by themselves, as there is nobody to serve."""
         self._channel.close()
+        started = [] if self.terminal.ended() else psutil.Process(self.terminal.pid).children(recursive=True)
         self.terminal.__exit__()
+        wait_ended(started)
 
     def quit(self) -> None:
         """End as a user does, and wait for it."""

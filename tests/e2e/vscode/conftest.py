@@ -6,15 +6,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from echo_daemon import EchoDaemon
+from echo_daemon import EchoDaemon, end_daemons
 from set_up import CannotSetUp, set_up
 from vscode_server import VsCodeServer, serving
 from window import PATIENCE_MS, Window
-
-from local_runtime.daemon import lifecycle
 
 
 @pytest.fixture(scope="package")
@@ -50,7 +49,7 @@ def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
     monkeypatch.setenv("UNDERSTUDY_HOME", str(shared_home))
     yield shared_home
-    lifecycle.kill()
+    end_daemons(shared_home)
 
 
 @pytest.fixture
@@ -65,16 +64,60 @@ def bundled_model(echo: EchoDaemon) -> None:
     (echo.home / "config" / "config.toml").unlink()
 
 
+@pytest.fixture(scope="package")
+def kept_window() -> Iterator[list[Window]]:
+    """The window that tests hand to each other, if there is one."""
+    kept: list[Window] = []
+    yield kept
+    for window in kept:
+        window.page.context.close()
+
+
 @pytest.fixture
-def window(vscode: VsCodeServer, echo: EchoDaemon, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Window]:
-    """A window on an empty folder; `open` a file in it. Its last picture stays beside VS Code's log."""
+def window(
+    vscode: VsCodeServer,
+    echo: EchoDaemon,
+    kept_window: list[Window],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Window]:
+    """A window on an empty folder; `open` a file in it. Its last picture stays beside VS Code's log.
+
+    Loading a workbench takes most of a test's time: it is handed on, without files and language server. Each test has a new
+    language server, daemon and home; after a failed one, there is a new window.
+    """
+    one = kept_window.pop() if kept_window else new(vscode, tmp_path_factory.mktemp("w"))
+    n_failed = request.session.testsfailed
+    yield one
+    picture(one, request)
+    with ExitStack() as stack:
+        stack.callback(one.page.context.close)
+        if request.session.testsfailed == n_failed:
+            one.rest()
+            kept_window.append(one)
+            stack.pop_all()
+
+
+@pytest.fixture
+def own_window(
+    vscode: VsCodeServer, echo: EchoDaemon, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Window]:
+    """As `window`, for what happens when a window is loaded or closed."""
     folder = tmp_path / "w"
     folder.mkdir()
+    one = new(vscode, folder)
+    yield one
+    if not one.page.is_closed():
+        picture(one, request)
+        one.close()
+    one.page.context.close()
+
+
+def new(vscode: VsCodeServer, folder: Path) -> Window:
     page = vscode.browser.new_context(viewport={"width": 900, "height": 420}).new_page()
     page.set_default_timeout(PATIENCE_MS)
-    one = Window(vscode, folder, page)
-    yield one
-    if not page.is_closed():
-        page.screenshot(path=vscode.folder / f"{request.node.name}.png")
-        one.close()
-    page.context.close()
+    return Window(vscode, folder, page)
+
+
+def picture(window: Window, request: pytest.FixtureRequest) -> None:
+    window.page.screenshot(path=window.server.folder / f"{request.node.name}.png")

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from echo_daemon import daemons
 from window import Window
 
 from local_runtime.daemon import lock
@@ -35,28 +35,18 @@ def neovim(window: Window) -> Iterator[Neovim]:
         yield one
 
 
-def daemons() -> list[int]:
-    """The daemons that were started for the home of these tests."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            home = process.environ().get("UNDERSTUDY_HOME")
-            is_daemon = "local_runtime.daemon" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            continue
-        if is_daemon and home == os.environ["UNDERSTUDY_HOME"]:
-            found.append(process.pid)
-    return found
+def pids(home: Path) -> list[int]:
+    return [one.pid for one in daemons(home)]
 
 
-def test_two_editors_share_one_daemon_and_survive_it_together(window: Window, neovim: Neovim) -> None:
+def test_two_editors_share_one_daemon_and_survive_it_together(window: Window, neovim: Neovim, home: Path) -> None:
     window.open("a.py", b"\n")
     window.status("echo")
     path = neovim.open("b.py", "\n")
     neovim.ready()
     holder = lock.holder(lock_path())
     assert holder is not None
-    window.until(lambda: daemons() == [holder.pid], lambda: f"the daemons are {daemons()}, the holder {holder.pid}")
+    window.until(lambda: pids(home) == [holder.pid], lambda: f"the daemons are {pids(home)}, the holder {holder.pid}")
     window.go_to(1)
     window.type("x = ")
     window.sees("compute(a, b)")
@@ -68,8 +58,8 @@ def test_two_editors_share_one_daemon_and_survive_it_together(window: Window, ne
     window.gets("compute(a, b)")
     neovim.gets("y = compute(a, b)")
     # Both editors start one at once; the one that finds the lock taken ends by itself.
-    window.until(lambda: len(daemons()) == 1, lambda: f"the daemons are {daemons()}")
-    assert daemons() != [holder.pid]
+    window.until(lambda: len(pids(home)) == 1, lambda: f"the daemons are {pids(home)}")
+    assert pids(home) != [holder.pid]
     neovim.type(TAB)
     assert neovim.save(path) == b"y = compute(a, b)\n"
     window.press("Tab")

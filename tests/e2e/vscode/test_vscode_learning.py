@@ -31,20 +31,20 @@ def archive_{noun}(ctx, {noun}_id):
 
 
 @pytest.fixture
-def learnt_folder(window: Window, bundled_model: None) -> Path:
+def learnt_folder(own_window: Window, bundled_model: None) -> Path:
     """The window's folder with a history of its user's, and learning switched on."""
 
     def run(*command: str) -> None:
-        subprocess.run(command, cwd=window.folder, check=True, capture_output=True)
+        subprocess.run(command, cwd=own_window.folder, check=True, capture_output=True)
 
     run("git", "init", "-q")
     for noun in NOUNS:
-        (window.folder / f"{noun}.py").write_text(f"from house import handler\n{HANDLER.format(noun=noun)}")
+        (own_window.folder / f"{noun}.py").write_text(f"from house import handler\n{HANDLER.format(noun=noun)}")
         run("git", "add", ".")
         run("git", "-c", "user.name=Ada", "-c", f"user.email={EMAIL}", "commit", "-q", "-m", noun)
     understudy = str(Path(sys.executable).parent / "understudy")
-    run(understudy, "learn", "on", str(window.folder), "--since", "9d", "--author", EMAIL, "--no-service")
-    return window.folder
+    run(understudy, "learn", "on", str(own_window.folder), "--since", "9d", "--author", EMAIL, "--no-service")
+    return own_window.folder
 
 
 def test_a_night_that_cannot_be_says_why(window: Window) -> None:
@@ -66,16 +66,16 @@ def test_a_night_without_anything_to_learn_and_a_report(window: Window, bundled_
     expect(window.page.locator(".editor-instance .view-lines")).to_contain_text("the whole report:")
 
 
-def test_a_night_is_seen_stopped_and_taken_up_again(window: Window, learnt_folder: Path) -> None:
-    window.open("a.py", b"\n")
-    window.status(bundled.NAME)
-    train_for_a_step(window).get_by_role("button", name="Cancel").click()
-    window.is_told("the training is stopped; the next one goes on from there")
+def test_a_night_is_seen_stopped_and_taken_up_again(own_window: Window, learnt_folder: Path) -> None:
+    own_window.open("a.py", b"\n")
+    own_window.status(bundled.NAME)
+    train_for_a_step(own_window).get_by_role("button", name="Cancel").click()
+    own_window.is_told("the training is stopped; the next one goes on from there")
     (begun,) = nights()
-    train_for_a_step(window)
+    train_for_a_step(own_window)
     assert nights() == [begun]
     (trainer,) = trainers()
-    window.close()
+    own_window.close()
     trainer.wait(PATIENCE_MS / 1000)
 
 

@@ -61,27 +61,27 @@ def test_a_killed_daemon_is_replaced(window: Window) -> None:
     window.saves(b"x = \ny = compute(a, b)\n")
 
 
-def test_a_killed_language_server_is_started_again_and_ends_with_its_window(window: Window) -> None:
-    window.open("a.py", b"\n")
-    window.status("echo")
-    first = one_server(window)
+def test_a_killed_language_server_is_started_again_and_ends_with_its_window(own_window: Window) -> None:
+    own_window.open("a.py", b"\n")
+    own_window.status("echo")
+    first = one_server(own_window)
     first.kill()
-    second = one_server(window, besides=first)
-    window.status("echo")
-    window.go_to(1)
-    window.type("x = ")
-    window.gets("compute(a, b)")
+    second = one_server(own_window, besides=first)
+    own_window.status("echo")
+    own_window.go_to(1)
+    own_window.type("x = ")
+    own_window.gets("compute(a, b)")
     assert second.is_running()
-    window.close()
+    own_window.close()
     second.wait(60)
 
 
-def test_a_missing_command_is_told_and_found_when_the_setting_is_mended(window: Window) -> None:
-    missing = str(window.folder / "nowhere" / "understudy")
-    window.open("a.py", b"\n", {"understudy.command": missing})
-    window.status("no command")
-    told = window.is_told(f"understudy.command names {missing}")
+def test_a_missing_command_is_told_and_found_when_the_setting_is_mended(own_window: Window) -> None:
+    missing = str(own_window.folder / "nowhere" / "understudy")
+    own_window.open("a.py", b"\n", {"understudy.command": missing})
+    own_window.status("no command")
+    told = own_window.is_told(f"understudy.command names {missing}")
     told.get_by_role("button", name="How to get it").click()
-    window.page.get_by_text("First steps with Understudy").first.wait_for()
-    window.configure({})
-    window.status("echo")
+    own_window.page.get_by_text("First steps with Understudy").first.wait_for()
+    own_window.configure({})
+    own_window.status("echo")

@@ -67,19 +67,19 @@ def test_a_model_that_is_too_slow_is_named_and_keys_never_wait(window: Window, e
     assert window.ghost() == ""
 
 
-def test_settings_that_hide_suggestions_are_told_once_and_mended(window: Window) -> None:
-    window.open("a.py", b"\n", {"editor.inlineSuggest.enabled": False})
-    settings = window.folder / ".vscode" / "settings.json"
-    told = window.is_told("editor.inlineSuggest.enabled")
+def test_settings_that_hide_suggestions_are_told_once_and_mended(own_window: Window) -> None:
+    own_window.open("a.py", b"\n", {"editor.inlineSuggest.enabled": False})
+    settings = own_window.folder / ".vscode" / "settings.json"
+    told = own_window.is_told("editor.inlineSuggest.enabled")
     told.get_by_role("button", name="Switch it on").click()
     expect(told).to_have_count(0)
-    window.until(lambda: '"editor.inlineSuggest.enabled": true' in settings.read_text(), settings.read_text)
-    window.configure({"understudy.deadlineMs": 900, "editor.inlineSuggest.enabled": True})
-    told = window.is_told("VS Code drops what comes after 750 ms")
+    own_window.until(lambda: '"editor.inlineSuggest.enabled": true' in settings.read_text(), settings.read_text)
+    own_window.configure({"understudy.deadlineMs": 900, "editor.inlineSuggest.enabled": True})
+    told = own_window.is_told("VS Code drops what comes after 750 ms")
     told.get_by_role("button", name="Use 600 ms").click()
     expect(told).to_have_count(0)
-    window.until(lambda: '"understudy.deadlineMs": 600' in settings.read_text(), settings.read_text)
-    window.status("echo")
-    window.go_to(1)
-    window.type("x = ")
-    window.sees("compute(a, b)")
+    own_window.until(lambda: '"understudy.deadlineMs": 600' in settings.read_text(), settings.read_text)
+    own_window.status("echo")
+    own_window.go_to(1)
+    own_window.type("x = ")
+    own_window.sees("compute(a, b)")

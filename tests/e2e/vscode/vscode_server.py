@@ -46,6 +46,12 @@ USER_SETTINGS = {
     "editor.wordBasedSuggestions": "off",  # a list of words over a suggestion takes its keys
     "understudy.invokedDeadlineMs": 30_000,  # whoever asks by hand waits, however busy this machine is
 }
+PUT_AWAY = {
+    "key": "ctrl+alt+shift+f12",
+    "command": "runCommands",
+    "args": {"commands": [*["workbench.action.revertAndCloseActiveEditor"] * 3, "notifications.clearAll"]},
+}
+"""A key of these tests' own: close up to three editors, unsaved or not, without a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ def serving(vscode: VsCode, folder: Path, environment: Mapping[str, str]) -> Ite
     user, extensions = folder / "user", folder / "extensions"
     (user / "User").mkdir(parents=True)
     (user / "User" / "settings.json").write_text(json.dumps(USER_SETTINGS))
+    (user / "User" / "keybindings.json").write_text(json.dumps([PUT_AWAY]))
     where = ("--server-data-dir", folder / "server", "--user-data-dir", user, "--extensions-dir", extensions)
     base = [NODE, vscode.main, "--accept-server-license-terms", *where]
     npm("run", "package")

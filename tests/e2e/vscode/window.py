@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ SOON_MS = 10_000
 POLL_MS = 25
 TO_EDITOR = "Control+1"
 """The key that brings the cursor back from a menu."""
+PUT_AWAY = "Control+Alt+Shift+F12"
+"""What it does stands with the server's settings."""
+QUICK_INPUT = ".quick-input-widget input:visible"
 STATUS_ITEM = '[id="understudy.understudy.status"]'
 LIST = ".quick-input-list .monaco-list-row"
 GHOST = """() => {
@@ -38,13 +42,30 @@ class Window:
         self.file = folder
 
     def open(self, name: str, content: bytes = b"", settings: dict[str, object] | None = None) -> None:
-        """Load the workbench with a file in front."""
+        """Bring a file to the front, in a workbench that is loaded if it is not there yet; a language server starts."""
         self.file = self.folder / name
         self.file.write_bytes(content)
         self.configure(settings or {})
-        payload = [["openFile", self.server.remote(self.file)], ["skipWelcome", "true"]]
-        self.page.goto(f"{self.server.address}/?folder={self.folder}&payload={quote(json.dumps(payload))}")
+        if self.page.url.startswith(self.server.address):
+            self.press("Control+P")
+            self.page.locator(QUICK_INPUT).fill(str(self.file), timeout=PATIENCE_MS)
+            self._row(name).click(timeout=PATIENCE_MS)
+        else:
+            payload = [["openFile", self.server.remote(self.file)], ["skipWelcome", "true"]]
+            self.page.goto(f"{self.server.address}/?folder={self.folder}&payload={quote(json.dumps(payload))}")
         expect(self.page.locator(".editor-instance .view-lines")).to_be_visible(timeout=PATIENCE_MS)
+
+    def rest(self) -> None:
+        """Put everything away but the workbench: files, unsaved or not, notifications, and the language server."""
+        self.configure({"understudy.command": str(self.folder / "nowhere")})
+        self.press("Escape", TO_EDITOR, PUT_AWAY)
+        expect(self.page.locator(".editor-instance, .notification-list-item")).to_have_count(0, timeout=PATIENCE_MS)
+        self.status("no command")
+        for path in self.folder.iterdir():
+            if path.is_dir() and path.name != ".vscode":
+                shutil.rmtree(path)
+            elif path.is_file():
+                path.unlink()
 
     def close(self) -> None:
         """As its user closes it, unsaved changes or not: its processes end, and are not kept for a return."""
@@ -113,7 +134,7 @@ class Window:
 
     def _pick(self, label: str, patience_ms: float) -> None:
         """Type the label, as rows out of sight are not in the page, and click its row."""
-        self.page.locator(".quick-input-widget input:visible").fill(label, timeout=patience_ms)
+        self.page.locator(QUICK_INPUT).fill(label, timeout=patience_ms)
         self._row(label).click(timeout=patience_ms)
 
     def _row(self, label: str) -> Locator:
