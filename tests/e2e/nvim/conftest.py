@@ -47,9 +47,15 @@ def newest() -> Path:
 
 
 @pytest.fixture
-def daemon(home: Path) -> Iterator[EchoDaemon]:
-    yield EchoDaemon(home, PATIENT)
+def _no_daemon_left(home: Path) -> Iterator[None]:
+    """Set up before editors start, so that it looks after they have ended: while one runs, it replaces a daemon that is gone."""
+    yield
     end_daemons(home)
+
+
+@pytest.fixture
+def daemon(home: Path, _no_daemon_left: None) -> EchoDaemon:
+    return EchoDaemon(home, PATIENT)
 
 
 @pytest.fixture
@@ -60,7 +66,7 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(workspace: Path) -> Iterator[Callable[..., Neovim]]:
+def start(workspace: Path, _no_daemon_left: None) -> Iterator[Callable[..., Neovim]]:
     """Start a Neovim in the workspace, with this environment's `understudy`; all end with the test."""
     with ExitStack() as stack:
 
