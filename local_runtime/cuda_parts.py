@@ -13,8 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_runtime.pip_command import install_extra
+
 DRIVER, RUNTIME = "libcuda.so.1", "libcudart.so.13"
-EXTRA = "pip install 'understudy[cuda]'"
 OLDEST, NEWEST = 75, 90
 """Compute capabilities that device code is made for: Turing to Hopper."""
 
@@ -64,9 +65,9 @@ def missing_parts() -> dict[str, str]:
     if not _loads(DRIVER):
         missing[f"NVIDIA's driver ({DRIVER})"] = "install NVIDIA's driver"
     if runtime_path() is None:
-        missing[f"CUDA's runtime ({RUNTIME})"] = EXTRA
+        missing[f"CUDA's runtime ({RUNTIME})"] = install_extra("cuda")
     if device_compiler() is None:
-        missing["a compiler of device code (nvcc, or NVRTC from PyPI)"] = EXTRA
+        missing["a compiler of device code (nvcc, or NVRTC from PyPI)"] = install_extra("cuda")
     return missing
 
 

@@ -21,8 +21,7 @@ import psutil
 
 from local_runtime import __version__, bundled, cuda_parts, target
 from local_runtime.client import Client
-from local_runtime.compiler.linker import REMEDY as LINKER_REMEDY
-from local_runtime.compiler.linker import find_linker
+from local_runtime.compiler import linker
 from local_runtime.daemon import lock, sockets
 from local_runtime.daemon.options import read_options
 from local_runtime.daemon.serving import has_bundled_model
@@ -31,6 +30,7 @@ from local_runtime.library import find_library
 from local_runtime.mlc_llm.command import find_command
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.pip_command import pip_command
 from local_runtime.places import places
 from local_runtime.proven import is_proven
 
@@ -114,13 +114,21 @@ def wheels() -> Iterator[Finding]:
             wrong = True
             known_bad = " (others crash while compiling)" if pin[1] == "apache-tvm-ffi" else ""
             yield Finding(
-                "wheels", "bad", f"{pin[1]} is {found}, expected {pin[2]}{known_bad}", f"pip install {pin[1]}=={pin[2]}"
+                "wheels",
+                "bad",
+                f"{pin[1]} is {found}, expected {pin[2]}{known_bad}",
+                pip_command(f"install {pin[1]}=={pin[2]}"),
             )
     for other in ("mlc-ai", "mlc-ai-nightly", "tvm"):
         if _installed(other):
             wrong = True
             text = f"{other} is installed here, too: it brings another package `tvm` over ours"
-            yield Finding("wheels", "bad", text, f"pip uninstall {other} && pip install --force-reinstall apache-tvm")
+            yield Finding(
+                "wheels",
+                "bad",
+                text,
+                f"{pip_command(f'uninstall {other}')} && {pip_command('install --force-reinstall apache-tvm')}",
+            )
     if not wrong:
         tvm = f"apache-tvm {metadata.version('apache-tvm')}, apache-tvm-ffi {metadata.version('apache-tvm-ffi')}"
         yield Finding("wheels", "ok", f"understudy {__version__}; all dependencies as tested ({tvm})")
@@ -128,11 +136,11 @@ def wheels() -> Iterator[Finding]:
 
 def toolchain() -> Iterator[Finding]:
     """What links a compiled model."""
-    linker = find_linker()
-    if linker is None:
-        yield Finding("toolchain", "bad", "nothing here can link a compiled model", LINKER_REMEDY)
+    found = linker.find_linker()
+    if found is None:
+        yield Finding("toolchain", "bad", "nothing here can link a compiled model", linker.remedy())
     else:
-        yield Finding("toolchain", "ok", f"{linker.name} links compiled models ({linker.command[0]})")
+        yield Finding("toolchain", "ok", f"{found.name} links compiled models ({found.command[0]})")
 
 
 def gpu() -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from local_runtime.errors import RuntimeFault
 from local_runtime.outcomes import OutcomeLog, database
+from local_runtime.pip_command import install_extra
 from local_runtime.places import places
 
 from . import switches
@@ -125,7 +126,7 @@ def _has_command(name: str) -> bool:
 def _in_background(*command: str) -> Result:
     """Start a command of another package, which this one must not import."""
     if not _has_command(command[0]):
-        raise ValueError(f"`understudy {command[0]}` is not installed; pip install 'understudy[train]'")
+        raise ValueError(f"`understudy {command[0]}` is not installed; {install_extra('train')}")
     program = [sys.executable, "-P", "-c", "from local_runtime.command import main; main()", *command]
     subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
     return {"message": f"understudy {' '.join(command)} runs in the background"}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from local_runtime.compiler.linker import REMEDY, find_linker
+from local_runtime.compiler.linker import find_linker, remedy
 from local_runtime.errors import BuildFailed
 from local_runtime.library import BuildMessage, BuildRequest
 from local_runtime.target import CPU
@@ -30,7 +30,7 @@ def main() -> int:
     try:
         linker = find_linker()
         if linker is None:
-            raise BuildFailed("nothing here can link: neither a C compiler nor ziglang was found", REMEDY)
+            raise BuildFailed("nothing here can link: neither a C compiler nor ziglang was found", remedy())
         _say(BuildMessage(phase="loading the compiler"))
         if request.target.kind == CPU:
             from local_runtime.compiler.build import build_library as build  # noqa: PLC0415 (0.7 s: said first)

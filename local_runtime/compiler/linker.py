@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_runtime.errors import BuildFailed
-
-REMEDY = "pip install ziglang    (or install a C compiler: apt install gcc, xcode-select --install)"
+from local_runtime.pip_command import pip_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,11 @@ class Linker:
 
     name: str
     command: tuple[str, ...]
+
+
+def remedy() -> str:
+    """How to get one."""
+    return f"{pip_command('install ziglang')}    (or install a C compiler: apt install gcc, xcode-select --install)"
 
 
 def find_linker() -> Linker | None:
@@ -49,4 +53,4 @@ def link(linker: Linker, objects: Sequence[Path], library: Path, *, apple: bool 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         words = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-3:]
-        raise BuildFailed(f"{linker.name} could not link {library.name}: {' / '.join(words)}", REMEDY)
+        raise BuildFailed(f"{linker.name} could not link {library.name}: {' / '.join(words)}", remedy())

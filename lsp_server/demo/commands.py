@@ -14,6 +14,7 @@ from rich.console import Console
 
 from local_runtime.client import AsyncClient
 from local_runtime.daemon.wire import Health
+from local_runtime.pip_command import install_extra
 from lsp_server.demo.lesson import learn_and_compare
 from lsp_server.demo.screen import print_line
 from lsp_server.demo.typing import Score, Window, type_file
@@ -81,7 +82,7 @@ def demo(quick: bool, train: bool, lesson: bool) -> None:
     if not lesson:
         asyncio.run(_complete(console, 0.0 if quick else KEY_SECONDS))
     if train and find_spec("peft") is None:
-        console.print("\nThe second half learns a style. It needs the trainer: pip install 'understudy[train]'")
+        console.print(f"\nThe second half learns a style. It needs the trainer: {install_extra('train')}", markup=False)
         train = False
     if train:
         learn_and_compare(console)

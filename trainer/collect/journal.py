@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from local_runtime.errors import NotReady, RuntimeFault
+from local_runtime.pip_command import pip_command
 from local_runtime.places import folder, places
 from trainer.collect.journal_duplicates import Duplicates, added
 from trainer.collect.journal_files import SeenFile, SeenFiles
@@ -53,7 +54,8 @@ class Journal:
             self._connection = _opened(self.path)
         except sqlite3.NotSupportedError as error:
             raise NotReady(
-                f"{self.path} was written by a newer Understudy: {error}", "pip install -U understudy"
+                f"{self.path} was written by a newer Understudy: {error}",
+                f"{pip_command('install --upgrade .')}    (in the newer one's checkout)",
             ) from error
         except sqlite3.OperationalError as error:
             raise _unwritable(self.path, error) from error

@@ -20,6 +20,7 @@ from local_runtime.errors import BadRequest, DaemonUnreachable, EngineDied, NotR
 from local_runtime.fim import FimTokenizer
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.pip_command import install_extra
 from local_runtime.places import places
 from local_runtime.target import usable_cores
 from trainer.adapters.kinship import learnt_on_kin
@@ -351,4 +352,4 @@ def _memory_cap_bytes(options: LearnOptions) -> int:
 def _check_installed() -> None:
     missing = [name for name in ("torch", "peft") if find_spec(name) is None]
     if missing:
-        raise BadRequest(f"training needs {' and '.join(missing)}", "pip install 'understudy[train]'")
+        raise BadRequest(f"training needs {' and '.join(missing)}", install_extra("train"))

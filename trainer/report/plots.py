@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from local_runtime.errors import BadRequest
+from local_runtime.pip_command import install_extra
 from trainer.report.evidence import WHO, Day, Evidence, Night
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _svg(draw: Callable[[Axes], None], width: float = 6.0, height: float = 2.8) 
         import matplotlib  # noqa: PLC0415 - half a second, and only the trainer's extra brings it
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError:
-        raise BadRequest("the report's plots need matplotlib", "pip install 'understudy[train]'") from None
+        raise BadRequest("the report's plots need matplotlib", install_extra("train")) from None
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(width, height))
         draw(figure.subplots())

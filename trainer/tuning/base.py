@@ -19,6 +19,7 @@ from local_runtime.errors import AdapterInvalid
 from local_runtime.model.config_writing import huggingface_config
 from local_runtime.model.layout import fused_tensors, peft_targets
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.pip_command import install_extra
 from trainer.tuning.faults import TrainingFailed
 from trainer.tuning.recipe import Recipe
 
@@ -175,7 +176,7 @@ def import_bitsandbytes(part: str) -> Any:
     except ImportError:
         raise TrainingFailed(
             "4-bit weights and 8-bit moments need bitsandbytes, which is not installed",
-            "pip install 'understudy[train]'",
+            install_extra("train"),
         ) from None
 
 

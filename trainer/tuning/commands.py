@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from local_runtime.errors import NotReady, RuntimeFault
+from local_runtime.pip_command import install_extra
 from local_runtime.places import folder, places
 from trainer.tuning.recipe import TRAINED
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from trainer.tuning.recipe import Recipe
 
 MISSING = "training needs PyTorch and PEFT, which are not installed"
-EXTRA = "pip install 'understudy[train]'"
 EXAMPLES = """\b
 Examples:
   understudy train --estimate                    memory and minutes, measured here, before anything is trained
@@ -76,7 +76,7 @@ def _chosen(model_name: str | None, preset_name: str, steps: int | None) -> tupl
         import peft  # noqa: F401, PLC0415
         import torch  # noqa: F401, PLC0415
     except ImportError:
-        raise RuntimeFault(MISSING, EXTRA) from None
+        raise RuntimeFault(MISSING, install_extra("train")) from None
     from dataclasses import replace  # noqa: PLC0415
 
     from local_runtime.daemon.options import read_options  # noqa: PLC0415
