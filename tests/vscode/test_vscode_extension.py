@@ -96,6 +96,14 @@ def test_the_walkthrough_is_there(manifest: dict[str, Any]) -> None:
             assert set(re.findall(r"\(command:([\w.]+)\)", step["description"])) <= commands
 
 
+def test_nobody_is_told_to_install_it_from_an_index() -> None:
+    """It is on none: a package of its name there would be somebody else's."""
+    told = [ROOT / "README.md", *(ROOT / "editors").glob("*.md"), *(ROOT / "editors" / "nvim" / "doc").glob("*.txt")]
+    told += [EXTENSION / "README.md", *(EXTENSION / "media").rglob("*.md")]
+    for path in told:
+        assert not re.search(r"install (-\S+ )*understudy\b", path.read_text()), path
+
+
 def test_an_untrusted_workspace_runs_nothing_of_its_own(manifest: dict[str, Any]) -> None:
     untrusted = manifest["capabilities"]["untrustedWorkspaces"]
     assert untrusted["supported"] == "limited"
