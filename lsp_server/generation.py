@@ -115,8 +115,7 @@ class Generation:
         if self.complete or piece.stop is not None:
             self._end()
         elif self._followed is not None and self.typed_to(self._followed) is None:
-            self.cancelled = True
-            self._end()
+            self._end()  # not cancelled: who waits for it asks anew
         elif piece.text:
             self._tell()
 

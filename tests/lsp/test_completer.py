@@ -121,6 +121,18 @@ async def test_the_answer_of_the_model_is_shown_and_then_remembered() -> None:
     assert (await desk.ask("x = com|")).source is Source.TYPED, "deleting back"
 
 
+async def test_a_request_that_waits_for_words_which_lead_elsewhere_asks_anew() -> None:
+    desk = Desk()
+    before = desk.ask("y|")
+    stream = await desk.runtime.asked(0)
+    desk.typed("y=|")
+    asked = desk.ask("y=|")
+    assert (await before).skip is Skip.SUPERSEDED
+    stream.say("_of(b)")
+    (await desk.runtime.asked(1)).say("compute(a)", Stop.END)
+    assert (await asked).suggestions[0].text == "compute(a)"
+
+
 async def test_what_is_not_worth_showing_tells_where_it_came_from() -> None:
     desk = Desk()
     asked = desk.ask("x = 1|")
