@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from vscode_extension import EXTENSION, npm
 
+from local_runtime import __version__
 from lsp_server.settings import declaration
 
 ROOT = EXTENSION.parents[1]
@@ -127,6 +128,7 @@ def test_make_packs_what_is_needed_and_no_more_without_a_network(manifest: dict[
         "extension.vsixmanifest",
         "LICENSE.txt",
         "changelog.md",
+        "docs/vscode.png",
         "media/icon.png",
         "out/extension.cjs",
         "out/licences.txt",
@@ -136,6 +138,13 @@ def test_make_packs_what_is_needed_and_no_more_without_a_network(manifest: dict[
     assert packed_licence == (ROOT / "LICENSE").read_bytes()
     for package in manifest["dependencies"]:
         assert package in licences
+    assert set(re.findall(r"!\[.*?\]\((.*?)\)", README)) <= names, "a picture would be missing on the extension's page"
+
+
+def test_the_changelog_begins_with_the_version_that_is_packed(manifest: dict[str, Any]) -> None:
+    assert manifest["version"] == __version__
+    versions = re.findall(r"^## (\S+)", (EXTENSION / "CHANGELOG.md").read_text(), re.M)
+    assert versions[0] == manifest["version"]
 
 
 def test_the_icon_is_drawn_from_its_source(tmp_path: Path) -> None:
