@@ -147,6 +147,16 @@ def test_the_changelog_begins_with_the_version_that_is_packed(manifest: dict[str
     assert versions[0] == manifest["version"]
 
 
+def test_a_folder_that_nothing_watches_is_known_by_what_the_command_prints() -> None:
+    """Sentences of `understudy learn on`: where a container or WSL has no login services, somebody has to be told."""
+    printed = (ROOT / "trainer" / "nightly" / "learn_commands.py").read_text()
+    known = re.search(r"const UNWATCHED = \[(.*?)\]", SOURCE, re.S)
+    assert known is not None
+    beginnings = re.findall(r"'(.+?)'", known[1])
+    assert len(beginnings) == 2
+    assert all(f'"{beginning}' in printed for beginning in beginnings)
+
+
 def test_the_icon_is_drawn_from_its_source(tmp_path: Path) -> None:
     before = (EXTENSION / "media" / "icon.png").read_bytes()
     npm("run", "icon")

@@ -2,7 +2,7 @@
 
 import * as vscode from 'vscode';
 import { placeOf } from './place.ts';
-import { outcome } from './said.ts';
+import { outcome, unwatched } from './said.ts';
 import type { Answer, Server } from './server.ts';
 import { understudy } from './understudyCommand.ts';
 
@@ -27,6 +27,11 @@ export async function learnHere(server: Server, log: vscode.LogOutputChannel): P
   const commits = chosen === LEARN_COMMITS ? ['--since', '90d'] : [];
   const args = ['learn', 'on', folder, ...commits, '--yes'];
   const answer = await understudy(server, log, { title: `learning from ${folder}`, args });
+  const why = unwatched(answer.lines);
+  if (answer.ok && why !== undefined) {
+    const message = `learning from ${folder} is on, but nothing watches it until \`understudy learn watch\` runs in a terminal. ${why}`;
+    return { ok: false, message };
+  }
   return told(answer, `learning from ${folder} is on; \`understudy learn preview\` shows what would be trained on`);
 }
 

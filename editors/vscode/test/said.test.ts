@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { outcome, problem } from '../src/said.ts';
+import { outcome, problem, unwatched } from '../src/said.ts';
 
 test('how a night ended, without its stage', () => {
   const lines = [' collect  looking at what was saved', '    done  personal-0001 serves, at strength 1', ''];
@@ -24,4 +24,13 @@ test('whatever else was said is told as it is', () => {
     'Usage: understudy learn now Error: No such option: --x',
   );
   assert.equal(problem(['']), undefined);
+});
+
+test('why nothing watches a folder', () => {
+  const on = ['on: /w', 'What would be trained on: understudy learn preview'];
+  assert.equal(unwatched([...on, 'Installed; `understudy learn off` removes it with the last folder.']), undefined);
+  const failed = 'It could not be started: `systemctl --user daemon-reload` failed';
+  assert.equal(unwatched([...on, '[Unit]', failed]), failed);
+  const none = 'This system has no login services that we know: run `understudy learn watch` in a terminal.';
+  assert.equal(unwatched([...on, none]), none);
 });

@@ -15,6 +15,7 @@ from window import PATIENCE_MS, Window
 
 from local_runtime import bundled
 from local_runtime.places import places
+from trainer.collect.folders import LearnedFolders
 
 pytestmark = pytest.mark.e2e
 TRAINING_MS = 600_000
@@ -66,6 +67,36 @@ def test_a_night_without_anything_to_learn_and_a_report(window: Window, bundled_
     expect(window.page.locator(".editor-instance .view-lines")).to_contain_text("the whole report:")
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="a login service would be installed, whatever HOME is")
+def test_a_folder_is_learnt_from_once_its_user_agreed(window: Window) -> None:
+    window.open("a.py", b"\n")
+    window.status("echo")
+    window.choose("Learn from this folder…")
+    asked = window.page.locator(".monaco-dialog-box")
+    expect(asked).to_contain_text(f"Learn from {window.folder}?")
+    asked.get_by_role("button", name="Cancel").click()
+    expect(asked).to_have_count(0)
+    assert LearnedFolders().all() == ()
+    window.choose("Learn from this folder…")
+    asked.get_by_role("button", name="Learn", exact=True).click()
+    window.is_told(f"Understudy: learning from {window.folder} is on")
+    assert [one.root for one in LearnedFolders().all()] == [str(window.folder)]
+
+
+def test_an_open_file_is_forgotten(window: Window) -> None:
+    window.open("a.py", b"x = \n")
+    window.status("echo")
+    window.go_to(1)
+    window.type(" ")
+    window.press("Backspace")
+    window.sees("compute(a, b)")
+    window.press("Tab")
+    window.saves(b"x = compute(a, b)\n")
+    window.run("Understudy: Forget This File")
+    window.is_told(f"{window.file} is forgotten (1 suggestions)")
+    window.until(lambda: not running("forget", str(window.file), "--yes"), lambda: "the trainer does not end")
+
+
 def test_a_night_is_seen_stopped_and_taken_up_again(own_window: Window, learnt_folder: Path) -> None:
     own_window.open("a.py", b"\n")
     own_window.status(bundled.NAME)
@@ -74,7 +105,7 @@ def test_a_night_is_seen_stopped_and_taken_up_again(own_window: Window, learnt_f
     (begun,) = nights()
     train_for_a_step(own_window)
     assert nights() == [begun]
-    (trainer,) = trainers()
+    (trainer,) = running("learn", "now")
     own_window.close()
     trainer.wait(PATIENCE_MS / 1000)
 
@@ -87,13 +118,13 @@ def train_for_a_step(window: Window) -> Locator:
     return seen
 
 
-def trainers() -> list[psutil.Process]:
-    """The nights that run for the home of these tests."""
+def running(*command: str) -> list[psutil.Process]:
+    """The processes of `understudy COMMAND` for the home of these tests."""
     found = []
     for process in psutil.process_iter():
         try:
             is_ours = process.environ().get("UNDERSTUDY_HOME") == os.environ["UNDERSTUDY_HOME"]
-            if is_ours and process.cmdline()[-2:] == ["learn", "now"]:
+            if is_ours and process.cmdline()[-len(command) :] == list(command):
                 found.append(process)
         except psutil.Error:
             continue

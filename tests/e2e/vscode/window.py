@@ -111,6 +111,11 @@ class Window:
         self.choose(done)
         self.until(lambda: self._offered(back), lambda: f"the menu does not offer {back!r}")
 
+    def run(self, title: str) -> None:
+        """Run a command by its title, as the palette has it."""
+        self.press("F1")
+        self._pick(title, PATIENCE_MS, ">")
+
     def _offered(self, label: str) -> bool:
         self.press("Escape")
         try:
@@ -132,9 +137,9 @@ class Window:
             return False
         return True
 
-    def _pick(self, label: str, patience_ms: float) -> None:
-        """Type the label, as rows out of sight are not in the page, and click its row."""
-        self.page.locator(QUICK_INPUT).fill(label, timeout=patience_ms)
+    def _pick(self, label: str, patience_ms: float, sign: str = "") -> None:
+        """Type the label, as rows out of sight are not in the page, and click its row. `sign`: what VS Code wants before it."""
+        self.page.locator(QUICK_INPUT).fill(sign + label, timeout=patience_ms)
         self._row(label).click(timeout=patience_ms)
 
     def _row(self, label: str) -> Locator:
