@@ -11,7 +11,8 @@ interface Why extends Answer {
   readonly answers: readonly {
     /** Seconds since 1970. */
     readonly at: number;
-    readonly path: string | null;
+    /** Empty for a new document. */
+    readonly path: string;
     /** From 0. */
     readonly line: number;
     readonly skip: string | null;
@@ -40,8 +41,8 @@ export async function whyNothing(server: Server): Promise<Answer | undefined> {
   return undefined;
 }
 
-function place(path: string | null, line: number): string {
-  if (path === null) {
+function place(path: string, line: number): string {
+  if (path === '') {
     return 'a new document';
   }
   const folder = vscode.workspace.getWorkspaceFolder(vscode.Uri.file(path));

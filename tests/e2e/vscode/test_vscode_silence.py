@@ -22,6 +22,14 @@ def test_silent_in_a_secret_file(window: Window) -> None:
     window.saves(b"KEY=a\n")
 
 
+def test_a_new_document_has_no_name_to_tell(window: Window) -> None:
+    window.open("a.py", b"\n")
+    window.status("echo")
+    window.run("File: New Untitled Text File")
+    window.press("Alt+\\")
+    window.is_told_why("a new document")
+
+
 def test_switched_off_and_on(window: Window) -> None:
     window.open("a.py", b"\n")
     window.status("echo")
