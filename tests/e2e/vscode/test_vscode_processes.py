@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from echo_daemon import EchoDaemon
 from window import Window
 
 from local_runtime.daemon import lock
@@ -74,6 +75,26 @@ def test_a_killed_language_server_is_started_again_and_ends_with_its_window(own_
     assert second.is_running()
     own_window.close()
     second.wait(60)
+
+
+def test_restarted_from_the_menu(window: Window) -> None:
+    window.open("a.py", b"\n")
+    window.status("echo")
+    server, daemon = one_server(window), daemon_pid()
+    window.choose("Restart")
+    one_server(window, besides=server)
+    window.status("echo")
+    window.go_to(1)
+    window.type("x = ")
+    window.gets("compute(a, b)")
+    assert daemon_pid() != daemon
+
+
+def test_loading_a_model_is_seen(window: Window, echo: EchoDaemon) -> None:
+    echo.write({"default": {"pieces": ["compute"]}, "load_seconds": 3.0})
+    window.open("a.py", b"\n")
+    window.status("Understudy: loading")
+    window.status("echo")
 
 
 def test_a_missing_command_is_told_and_found_when_the_setting_is_mended(own_window: Window) -> None:
