@@ -120,6 +120,12 @@ def test_the_pages_have_the_keys_and_commands_that_there_are() -> None:
         assert said in told
 
 
+def test_no_advice_needs_another_plug_in() -> None:
+    """The commands that a report or a message tells to type are Neovim's own or ours."""
+    told = {word for path in PLUGIN.rglob("*.lua") for word in re.findall(r"[`'\"]:([A-Za-z]{2,})", path.read_text())}
+    assert told - {"Understudy"} <= {"checkhealth", "help"}
+
+
 def test_every_function_is_in_the_help() -> None:
     functions = set(re.findall(r"^function M\.(\w+)\(", lua("init"), re.M))
     assert tags(r"understudy\.(\w+)\(\)") == functions

@@ -106,6 +106,38 @@ def test_a_killed_language_server_comes_back(program: Path, start: Start, daemon
     nvim.gets("z = compute(a, b)")
 
 
+def test_a_language_server_that_keeps_dying_is_left_alone(program: Path, start: Start, tmp_path: Path) -> None:
+    dying, lives = tmp_path / "understudy", tmp_path / "lives"
+    dying.write_text(f"#!/bin/sh\necho >>{lives}\nexit 3\n")
+    dying.chmod(0o755)
+    quick = "require('understudy.back_off').FIRST_WAIT_MS = 1\n"
+    told = "_G.told = {}; vim.notify = function(message) table.insert(_G.told, message) end"
+    nvim = start(program, init=quick + told, setup=f"require('understudy').setup{{ command = '{dying}' }}")
+    nvim.lua("vim.cmd.edit('a.py')")
+    given_up = "vim.iter(_G.told):any(function(m) return m:find('Understudy restart server', 1, true) end)"
+    nvim.until(given_up, "it is left alone, and how to start it again is told")
+    n_lives = len(lives.read_text())
+    assert n_lives == nvim.lua("return require('understudy.back_off').MOST_DEATHS")
+    nvim.lua("vim.cmd.edit('b.py'); vim.cmd.write()")
+    nvim.lua("_G.told = {}; vim.cmd('Understudy restart server')")
+    nvim.until(given_up, "it is left alone again")
+    assert len(lives.read_text()) == 2 * n_lives
+
+
+def test_each_quick_death_doubles_the_wait_and_a_long_life_forgets_them(newest: Path, start: Start) -> None:
+    waits = """
+    local back_off, waits = require('understudy.back_off'), {}
+    for _, lived_ms in ipairs({ 0, 0, 59999, 60000, 0, 0, 0, 0, 0 }) do
+      waits[#waits + 1] = back_off.died('/w', lived_ms) or 'never'
+    end
+    waits[#waits + 1] = back_off.died('/v', 0)
+    back_off.reset()
+    waits[#waits + 1] = back_off.died('/w', 0)
+    return waits"""
+    expected = [500, 1000, 2000, 500, 1000, 2000, 4000, 8000, "never", 500, 500]
+    assert start(newest).lua(waits) == expected
+
+
 def test_at_the_deadline_there_is_what_there_is(newest: Path, start: Start, daemon: EchoDaemon) -> None:
     daemon.says("first + ", "second", delay_ms=60_000)
     nvim = start(newest, "settings = { deadline_ms = 2000 }")
@@ -211,6 +243,18 @@ def test_without_the_command_it_says_how_to_get_it(newest: Path, start: Start) -
     nvim.shows("pipx install .")
     nvim.type(ENTER + "ox\ty" + ESCAPE)
     nvim.until("vim.fn.getline(2) == 'x   y'", "keys work without it")
+
+
+def test_the_log_of_the_language_server(program: Path, start: Start, daemon: EchoDaemon) -> None:
+    nvim = start(program)
+    nvim.open("a.py", "x = 1\n")
+    nvim.type(":Understudy log" + ENTER)
+    nvim.shows("The end of /")
+    nvim.type("q")
+    nvim.lua("require('vim.lsp.log').error('hello')")
+    nvim.type(":Understudy log" + ENTER)
+    nvim.shows("hello")
+    assert nvim.lua("return #require('understudy.server').clients()") == 1, "the log is no file to complete"
 
 
 def test_wrong_options_are_told_and_do_no_harm(newest: Path, start: Start, daemon: EchoDaemon) -> None:

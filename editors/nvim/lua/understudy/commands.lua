@@ -8,6 +8,7 @@ local window = require('understudy.window')
 local M = {}
 
 local WAIT_FOR_NAMES_MS = 500
+local N_LOG_LINES = 200
 
 ---@param message string
 ---@param level? integer
@@ -238,6 +239,15 @@ M.commands.report = {
   end,
   run = function(words)
     run({ 'report', unpack(words) })
+  end,
+}
+
+M.commands.log = {
+  run = function()
+    local path = require('vim.lsp.log').get_filename()
+    local lines = vim.fn.filereadable(path) == 1 and vim.fn.readfile(path, '', -N_LOG_LINES) or {}
+    window.show('Log of language servers', vim.list_extend(lines, { 'The end of ' .. path }))
+    vim.cmd.normal({ 'G', bang = true })
   end,
 }
 

@@ -33,7 +33,8 @@ local function check_servers()
   local server, status = require('understudy.server'), require('understudy.status')
   local clients = server.clients()
   if #clients == 0 then
-    vim.health.warn('no language server runs', { 'open a file that has a name', "call require('understudy').setup{}", ':LspLog' })
+    local steps = { 'open a file that has a name', "call require('understudy').setup{}", '`:Understudy log` may say why' }
+    vim.health.warn('no language server runs', steps)
   end
   for _, client in ipairs(clients) do
     local known = status.of(client)

@@ -1,5 +1,6 @@
 --- The language server's processes, `understudy lsp`: one per project, started for the first file of it, again after a crash.
 local api = vim.api
+local back_off = require('understudy.back_off')
 local config = require('understudy.config')
 local executable = require('understudy.executable')
 local languages = require('understudy.languages')
@@ -9,9 +10,8 @@ local status = require('understudy.status')
 local M = {}
 
 M.NAME = 'understudy'
-local FIRST_WAIT_MS, LONGEST_WAIT_MS = 500, 30000
 
-local n_crashes = 0
+local resting = {} ---@type table<string, true> projects whose server died, until it is started again
 local language_of = {} ---@type table<integer, string> by buffer, as the server was told
 local has_complained = false
 
@@ -51,20 +51,34 @@ local function complain()
   end
 end
 
---- A server died by itself: start it again, each time after a longer wait.
----@param code integer
----@param signal integer
----@param client_id integer
-local function on_exit(code, signal, client_id)
-  vim.schedule(function()
-    status.forget(client_id)
-    if vim.v.exiting ~= vim.NIL or (code == 0 and signal == 0) or signal == 15 then
-      return
-    end
-    local wait_ms = math.min(FIRST_WAIT_MS * 2 ^ n_crashes, LONGEST_WAIT_MS)
-    n_crashes = n_crashes + 1
-    vim.defer_fn(M.attach_all, wait_ms)
-  end)
+--- A server died by itself: start it again, each time after a longer wait, but not for ever.
+---@param project string
+---@param lived_ms number
+local function on_death(project, lived_ms)
+  resting[project] = true
+  local wait_ms = back_off.died(project, lived_ms)
+  if not wait_ms then
+    local how = '`:Understudy log` may say why, `:Understudy restart server` starts it again'
+    return vim.notify('understudy: the language server died several times; ' .. how, vim.log.levels.WARN)
+  end
+  vim.defer_fn(function()
+    resting[project] = nil
+    M.attach_all()
+  end, wait_ms)
+end
+
+--- What becomes of a server that ends, for one that starts now.
+---@param project string
+local function exit_handler(project)
+  local started_ms = vim.uv.now()
+  return function(code, signal, client_id)
+    vim.schedule(function()
+      status.forget(client_id)
+      if vim.v.exiting == vim.NIL and (code ~= 0 or signal ~= 0) and signal ~= 15 then
+        on_death(project, vim.uv.now() - started_ms)
+      end
+    end)
+  end
 end
 
 ---@param command string[]
@@ -86,7 +100,7 @@ local function client_config(command, root)
     on_init = function(client)
       lsp.disable_native_drawing(client)
     end,
-    on_exit = on_exit,
+    on_exit = exit_handler(root or ''),
   }
 end
 
@@ -101,6 +115,9 @@ function M.attach(buf)
     return complain()
   end
   local root = project_of(buf)
+  if resting[root or ''] then
+    return
+  end
   language_of[buf] = languages.identifier(vim.bo[buf].filetype)
   vim.lsp.start(client_config(command, root), {
     bufnr = buf,
@@ -175,7 +192,8 @@ end
 
 --- Stop every server and start those that are needed anew.
 function M.restart()
-  n_crashes = 0
+  back_off.reset()
+  resting = {}
   has_complained = false
   local clients = M.clients()
   for _, client in ipairs(clients) do
