@@ -245,6 +245,38 @@ def test_without_the_command_it_says_how_to_get_it(newest: Path, start: Start) -
     nvim.until("vim.fn.getline(2) == 'x   y'", "keys work without it")
 
 
+def test_commands_of_the_runtime_and_of_learning(newest: Path, start: Start, daemon: EchoDaemon) -> None:
+    nvim = start(newest, lines=40)
+    nvim.open("a.py", "x = 1\n")
+    nvim.ready()
+    nvim.type(":Understudy learn" + ENTER)
+    nvim.shows("Keep what you save in ")
+    nvim.type("n")
+    nvim.type(":Understudy learn status" + ENTER)
+    nvim.shows("learning  off")
+    nvim.shows("trainer   not running")
+    assert "@@@" not in nvim.terminal.text(), "the window holds all of its lines"
+    nvim.type("q:Understudy report" + ENTER)
+    nvim.shows("the whole report: ")
+    nvim.type("q:Understudy strength" + ENTER)
+    nvim.shows("0 is the base model, 1 the adapter")
+    nvim.type(ENTER)
+    nvim.type(":Understudy forget" + ENTER)
+    nvim.shows("Forget /")
+    nvim.type("n")
+    nvim.type(":Understudy forget a.py" + ENTER)
+    nvim.shows("Forget /")
+    nvim.type("y" + ENTER)  # a long path may want it
+    nvim.until("vim.api.nvim_win_get_config(0).relative ~= ''", "what was forgotten is shown")
+    nvim.type("q:Understudy nonsense" + ENTER)
+    nvim.shows("no command nonsense; there are adapter, ")
+    killed = daemon_pid()
+    nvim.type(":Understudy restart" + ENTER)
+    nvim.shows("the runtime starts anew")
+    nvim.ready()
+    assert daemon_pid() != killed
+
+
 def test_the_log_of_the_language_server(program: Path, start: Start, daemon: EchoDaemon) -> None:
     nvim = start(program)
     nvim.open("a.py", "x = 1\n")
@@ -255,6 +287,26 @@ def test_the_log_of_the_language_server(program: Path, start: Start, daemon: Ech
     nvim.type(":Understudy log" + ENTER)
     nvim.shows("hello")
     assert nvim.lua("return #require('understudy.server').clients()") == 1, "the log is no file to complete"
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        ("{}", "understudy: no server"),
+        ("{ state = 'loading', progress = 0.42 }", "understudy: loading 42%"),
+        ("{ state = 'compiling' }", "understudy: compiling"),
+        ("{ state = 'failed', message = 'no model' }", "understudy: failed"),
+        ("{ state = 'ready', disabled = true }", "understudy: off"),
+        ("{ state = 'ready', model = 'small', strength = 1, latencyMs = 12 }", "understudy: small 12 ms"),
+        (
+            "{ state = 'ready', model = 'small', adapterName = 'mine', strength = 0.5 }",
+            "understudy: small + mine × 0.5",
+        ),
+        ("{ state = 'ready', model = 'small', remote = 'team.example' }", "understudy: small remote: team.example"),
+    ],
+)
+def test_what_the_statusline_says(newest: Path, start: Start, status: str, line: str) -> None:
+    assert start(newest).lua(f"return require('understudy.status').line({status})") == line
 
 
 def test_wrong_options_are_told_and_do_no_harm(newest: Path, start: Start, daemon: EchoDaemon) -> None:

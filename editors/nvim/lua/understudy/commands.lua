@@ -39,7 +39,8 @@ local function run(words)
   end
   local title = 'understudy ' .. table.concat(words, ' ')
   tell(title .. ' runs')
-  vim.system(vim.list_extend(vim.deepcopy(command), words), { text = true, env = { NO_COLOR = '1' } }, function(done)
+  local env = { NO_COLOR = '1', COLUMNS = tostring(window.width()) }
+  vim.system(vim.list_extend(vim.deepcopy(command), words), { text = true, env = env }, function(done)
     vim.schedule(function()
       local printed = vim.trim((done.stdout or '') .. (done.stderr or ''))
       window.show(title, vim.split(printed ~= '' and printed or 'done', '\n', { plain = true }))
