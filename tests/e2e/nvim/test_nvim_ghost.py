@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from echo_daemon import EchoDaemon
-from neovim import ALT_DOWN, ALT_RIGHT, BACKSPACE, CTRL_BRACKET, ENTER, ESCAPE, NEXT, PREVIOUS, TAB, TRIGGER, Neovim
+from neovim import (
+    ALT_DOWN,
+    ALT_RIGHT,
+    BACKSPACE,
+    CTRL_BRACKET,
+    ENTER,
+    ESCAPE,
+    NEXT,
+    PLUGIN,
+    PREVIOUS,
+    TAB,
+    TRIGGER,
+    Neovim,
+)
 
 pytestmark = pytest.mark.e2e
 Start = Callable[..., Neovim]
@@ -200,3 +214,48 @@ def test_menus_of_plugins_hide_it(newest: Path, start: Start, daemon: EchoDaemon
     nvim.lua("vim.g.selected, vim.g.open = false, false")
     nvim.type("o")
     nvim.suggests("y = compute(a, b)")
+
+
+MAPPED = """
+local name, keymap = ...
+local function typed_tab() return vim.api.nvim_feedkeys(vim.keycode('<C-v><Tab>'), 'in', false) end
+local menu = { get_active_entry = function() return vim.g.selected and {} or nil end, visible = function() return vim.g.selected end }
+menu.confirm = function() vim.g.confirmed = true end
+package.loaded['cmp'] = name == 'nvim-cmp' and menu or nil
+local given = assert(loadstring('local cmp = ...; return {' .. keymap .. '}'))(menu)
+if name == 'nvim-cmp' then
+  vim.keymap.set('i', '<Tab>', function() given['<Tab>'](typed_tab) end, { buffer = true })
+else
+  vim.keymap.set('i', '<Tab>', function()
+    local ours, _, last = unpack(given.keymap['<Tab>'])
+    if not ours(menu) then
+      assert(last == 'fallback')
+      return '<C-v><Tab>'
+    end
+  end, { buffer = true, expr = true })
+end"""
+"""What the help tells to map, mapped as nvim-cmp and blink.cmp map it: per buffer, the one a function, the other an expression."""
+
+
+@pytest.mark.parametrize("plugin", ["nvim-cmp", "blink.cmp"])
+def test_tab_falls_through_the_mappings_of_the_help(
+    program: Path, start: Start, daemon: EchoDaemon, plugin: str
+) -> None:
+    page = (PLUGIN / "doc" / "understudy.txt").read_text()
+    keymap = re.search(rf"^{re.escape(plugin)}: >lua\n(.*?)^<$", page, re.S | re.M)
+    assert keymap is not None
+    nvim = start(program, "automatic = false")
+    path = nvim.open("a.py", "x = 1\n")
+    nvim.ready()
+    nvim.lua(MAPPED, plugin, keymap[1])
+    nvim.type("oy =" + TAB)
+    nvim.until("vim.fn.getline(2) == 'y =\\t'", "the tab is a tab where nothing is shown")
+    nvim.type(TRIGGER)
+    nvim.suggests("compute(a, b)")
+    nvim.type(TAB)
+    nvim.until("vim.fn.getline(2) == 'y =\\tcompute(a, b)'", "accepted")
+    if plugin == "nvim-cmp":
+        nvim.lua("vim.g.selected = true")
+        nvim.type(TAB)
+        nvim.until("vim.g.confirmed", "an entry of the menu comes first")
+    assert nvim.save(path) == b"x = 1\ny =\tcompute(a, b)\n"
