@@ -208,7 +208,7 @@ def _did_change_folders(ls: Server, params: types.DidChangeWorkspaceFoldersParam
     removed = {path_of(folder.uri) for folder in params.event.removed}
     added = [path for folder in params.event.added if (path := path_of(folder.uri))]
     kept = [folder for folder in ls.session.documents.folders if folder not in removed]
-    ls.session.documents.folders = tuple(dict.fromkeys([*kept, *added]))
+    ls.session.use_folders(tuple(dict.fromkeys([*kept, *added])))
 
 
 def _did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:

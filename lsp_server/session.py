@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from local_runtime.outcomes import Answer as AnswerRow
 from local_runtime.outcomes import Fate, Outcome
@@ -72,9 +73,13 @@ class Session:
     def opened(self, uri: str, language: str, version: int, text: str) -> None:
         """A document was opened."""
         document = self.documents.open(uri, language, version, text)
-        if document.path is not None:  # ask the rules now, so that no keystroke has to read them
-            self.files.is_ignored(document.path, self.documents.folder_of(document.path))
+        self._ask_rules(document)
         self.surroundings.opened(document)
+
+    def use_folders(self, folders: tuple[Path, ...]) -> None:
+        """Take over other workspace folders: each has rules of its own, for documents that are open, too."""
+        self.documents.folders = folders
+        self._ask_rules_anew()
 
     def changed(self, uri: str, version: int, changes: list[Change]) -> None:
         """A document was edited."""
@@ -98,8 +103,7 @@ class Session:
             return
         self.outcomes.saved(document)
         if document.path is not None and document.path.name in RULE_FILES:
-            self.files.forget_rules()
-            self.surroundings.forget_rules()
+            self._ask_rules_anew()
         self.surroundings.saved(document)
 
     def closed(self, uri: str) -> None:
@@ -176,6 +180,17 @@ class Session:
         self.surroundings.close()
         await self.runtime.close()
         await asyncio.to_thread(self._metrics.close)
+
+    def _ask_rules(self, document: Document) -> None:
+        """Now, so that no keystroke has to read them."""
+        if document.path is not None:
+            self.files.is_ignored(document.path, self.documents.folder_of(document.path))
+
+    def _ask_rules_anew(self) -> None:
+        self.files.forget_rules()
+        self.surroundings.forget_rules()
+        for document in self.documents.all():
+            self._ask_rules(document)
 
     def _request(self, document: Document, place: Position) -> Request:
         folder = self.documents.folder_of(document.path) if document.path else None

@@ -145,6 +145,24 @@ async def test_silent_where_it_must_be(daemon: EchoDaemon, workspace: Path) -> N
         assert await editor.why() == [skip for _, _, skip in cases]
 
 
+async def test_folders_of_a_window_come_and_go(daemon: EchoDaemon, workspace: Path, tmp_path: Path) -> None:
+    """Of several folders each has its own rules, from the moment that it is added."""
+    second = tmp_path / "second"
+    second.mkdir()
+    (second / ".gitignore").write_text("build/\n")
+    folder = {"uri": second.as_uri(), "name": "second"}
+    async with Editor(workspace) as editor:
+        announced = editor.initialized["capabilities"]["workspace"]["workspaceFolders"]
+        assert announced == {"supported": True, "changeNotifications": True}
+        await editor.ready()
+        uri = editor.open((second / "build" / "a.py").as_uri(), "x = \n")
+        for event in ({}, {"added": [folder]}, {"removed": [folder]}):
+            change = {"event": {"added": [], "removed": []} | event}
+            editor.notify("workspace/didChangeWorkspaceFolders", change)
+            await editor.items(uri, 0, 4)
+        assert await editor.why() == [None, "ignored_file", None]
+
+
 async def test_a_bad_setting_costs_a_message(daemon: EchoDaemon, workspace: Path) -> None:
     async with Editor(workspace, options={"deadlineMs": "soon", "nobodyKnows": 1}) as editor:
         shown = await editor.heard(lambda m: m["method"] == "window/showMessage")
