@@ -113,6 +113,20 @@ def own_window(
     one.page.context.close()
 
 
+@pytest.fixture
+def untrusted_window(
+    vscode: VsCodeServer, echo: EchoDaemon, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Window]:
+    """As `own_window`, on a folder that its user does not trust."""
+    folder = tmp_path / "w"
+    folder.mkdir()
+    with vscode.untrusting() as server:
+        one = new(server, folder)
+        yield one
+        picture(one, request)
+        one.page.context.close()
+
+
 def new(vscode: VsCodeServer, folder: Path) -> Window:
     page = vscode.browser.new_context(viewport={"width": 900, "height": 420}).new_page()
     page.set_default_timeout(PATIENCE_MS)

