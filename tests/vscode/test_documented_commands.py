@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -49,6 +52,19 @@ def test_what_a_page_tells_to_type_exists(page: Path) -> None:
         command, rest = find(words)
         known = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
         assert {word.split("=")[0] for word in rest if re.match("--[a-z]", word)} <= known, words
+
+
+def test_settings_for_other_editors_can_be_pasted() -> None:
+    text = (ROOT / "editors" / "README.md").read_text()
+    readers: dict[str, Callable[[str], object]] = {"toml": tomllib.loads, "json": json.loads}
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", text, re.S | re.M):
+        readers.get(language, str)(block)
+    starts = re.findall(r"""['"]lsp['"],? ['"]--client['"],? ['"](\w+)['"]""", text)
+    assert starts == ["neovim", "emacs", "helix", "sublime"]
+    for client in starts:
+        find(f"understudy lsp --client {client}")
+    for section in re.split(r"^## ", text, flags=re.M)[2:-1]:
+        assert "**Untested" in section, section.splitlines()[0]
 
 
 def test_every_command_is_in_the_readme() -> None:
