@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -349,6 +350,26 @@ def test_health_help_and_completion(newest: Path, start: Start, daemon: EchoDaem
     health = "\n".join(nvim.buffer())
     assert "understudy, version" in health
     assert "ERROR" not in health.split("understudy doctor")[0]
+
+
+LAZY = """
+local spec = %s
+local modules = vim.iter(vim.fs.dir(spec.dir .. '/lua')):totable()
+assert(#modules == 1, 'opts are for the one module of a plug-in')
+require(modules[1][1]).setup(spec.opts)"""
+PACKER = "local function use(spec) spec.config() end\n%s"
+"""What the managers do with a plug-in, once it is in the runtime path."""
+
+
+@pytest.mark.parametrize(("manager", "does"), [("lazy.nvim", LAZY), ("packer", PACKER)])
+def test_plug_in_managers_set_it_up(newest: Path, start: Start, daemon: EchoDaemon, manager: str, does: str) -> None:
+    page = (PLUGIN / "doc" / "understudy.txt").read_text().replace("/path/to/understudy/editors/nvim", str(PLUGIN))
+    spec = re.search(rf"With {re.escape(manager)}: >lua\n(.*?)^<$", page, re.S | re.M)
+    assert spec is not None
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    nvim = start(newest, setup=does % spec[1], environment={"PATH": path})
+    nvim.open("a.py", "x = 1\n")
+    nvim.ready()
 
 
 def test_neovims_own_inline_completion_works_too(newest: Path, start: Start, daemon: EchoDaemon) -> None:
