@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import click
 
@@ -171,8 +172,8 @@ def make(context: click.Context, /, archive: Path, out: Path, **training: Any) -
     shape = training["shape"]
     work = out.parent / f"pretrain-{time.strftime('%H%M%S')}"
     work.mkdir(parents=True)
-    with tarfile.open(archive) as tar:
-        tar.extract("corpus.jsonl.gz", work, filter="data")
+    with tarfile.open(archive) as tar, (work / "corpus.jsonl.gz").open("wb") as corpus:
+        shutil.copyfileobj(cast(IO[bytes], tar.extractfile("corpus.jsonl.gz")), corpus)
     context.invoke(tokenizer, shape=shape, work=work)
     context.invoke(train, work=work, **training)
     context.invoke(export, shape=shape, out=work / "model", work=work)
