@@ -109,6 +109,8 @@ def test_another_adapter_speaks_without_a_restart(newest: Path, start: Start, cl
             nvim.shows(f"* {name}  strength 1")
             nvim.type("q")
             nvim.until(f"require('understudy').statusline():find('+ {name}', 1, true)", "its name is in the statusline")
+            nvim.type(":Understudy strength 0.5" + ENTER)
+            nvim.until(f"require('understudy').statusline():find('+ {name} × 0.5', 1, true)", "less of it")
         else:
             nvim.terminal.until(lambda: said(nvim) == base, "the base speaks again")
     assert nvim.lua("return require('understudy.server').client(0).id") == before

@@ -246,6 +246,16 @@ def test_without_the_command_it_says_how_to_get_it(newest: Path, start: Start) -
     nvim.until("vim.fn.getline(2) == 'x   y'", "keys work without it")
 
 
+def test_health_without_the_command_says_what_mends_it(program: Path, start: Start) -> None:
+    nvim = start(program, setup="require('understudy').setup{ command = '/nowhere/understudy' }")
+    nvim.type(":checkhealth understudy" + ENTER)
+    nvim.until("vim.fn.search('no language server runs') > 0", "the report is there")
+    health = "\n".join(nvim.buffer())
+    assert "looked for /nowhere/understudy" in health
+    assert "pipx install ." in health
+    assert "understudy doctor" not in health
+
+
 def test_commands_of_the_runtime_and_of_learning(newest: Path, start: Start, daemon: EchoDaemon) -> None:
     nvim = start(newest, lines=40)
     nvim.open("a.py", "x = 1\n")
