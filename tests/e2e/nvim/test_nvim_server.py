@@ -366,8 +366,9 @@ LAZY = """
 local spec = %s
 local modules = vim.iter(vim.fs.dir(spec.dir .. '/lua')):totable()
 assert(#modules == 1, 'opts are for the one module of a plug-in')
+assert(spec.name == 'understudy', 'the last part of its path is the name of other plug-ins, too')
 require(modules[1][1]).setup(spec.opts)"""
-PACKER = "local function use(spec) spec.config() end\n%s"
+PACKER = "local function use(spec) assert(spec.as == 'understudy') spec.config() end\n%s"
 """What the managers do with a plug-in, once it is in the runtime path."""
 
 
