@@ -13,6 +13,7 @@ from night_worlds import AWAY, BEGAN, learn_from
 
 from local_runtime.errors import RuntimeFault
 from local_runtime.places import places
+from trainer.adapters.serving import served_model
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal
 from trainer.edits import EditEvent
@@ -22,6 +23,7 @@ from trainer.nightly.clock import Clock, against_a_night, remembered, waits
 from trainer.nightly.conditions import Against
 from trainer.nightly.events import Event
 from trainer.nightly.options import LearnOptions
+from trainer.nightly.rebuild_owed import owe_rebuild
 from trainer.nightly.runs import Record, Runs
 from trainer.nightly.stages import Reason, Stage
 
@@ -35,6 +37,11 @@ def a_night() -> Iterator[Event]:
 
 def clock(look: Glance = AWAY, night: object = a_night, now: float = NOW) -> Clock:
     return Clock(ANY_HOUR, lambda: look, night, lambda: now)  # type: ignore[arg-type]
+
+
+def a_night_has_ended(base_hash: str) -> None:
+    record = Record(id="", reason=Reason.FIRST, model="m", base_hash=base_hash, began=NOW - 90_000)
+    Runs(places().data / "runs").begin(record).finish("done", NOW - 90_000)
 
 
 def test_without_a_folder_it_waits_and_says_why() -> None:
@@ -53,15 +60,22 @@ def test_with_enough_new_edits_and_nobody_there_it_begins(tmp_path: Path) -> Non
 
 def test_a_night_without_new_edits_is_left_out(tmp_path: Path) -> None:
     learn_from(tmp_path / "shop")
-    run = Runs(places().data / "runs").begin(
-        Record(id="", reason=Reason.FIRST, model="m", base_hash="b", began=NOW - 90_000)
-    )
-    run.finish("done", NOW - 90_000)
+    a_night_has_ended(base_hash=served_model().base_hash)
     assert [refusal.against for refusal in against_a_night(NOW, AWAY, ANY_HOUR)] == [Against.FEW_EDITS]
     journal = Journal()
     root = f"{tmp_path}/shop"
     journal.add(EditEvent(f"{root}/late{n}.py", root, "python", "", f"late = {n}\n", NOW - 60) for n in range(9))
     journal.close()
+    assert against_a_night(NOW, AWAY, ANY_HOUR) == []
+
+
+def test_what_was_forgotten_and_another_base_are_worth_a_night_without_new_edits(tmp_path: Path) -> None:
+    learn_from(tmp_path / "shop")
+    a_night_has_ended(base_hash="another")
+    assert against_a_night(NOW, AWAY, ANY_HOUR) == []
+    a_night_has_ended(base_hash=served_model().base_hash)
+    assert [refusal.against for refusal in against_a_night(NOW, AWAY, ANY_HOUR)] == [Against.FEW_EDITS]
+    owe_rebuild()
     assert against_a_night(NOW, AWAY, ANY_HOUR) == []
 
 

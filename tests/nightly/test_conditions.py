@@ -40,6 +40,10 @@ def test_a_quiet_night_may_begin() -> None:
     assert against() == []
 
 
+def test_a_rebuild_that_is_due_needs_no_new_edits() -> None:
+    assert against(n_new_edits=0, is_rebuild_due=True) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

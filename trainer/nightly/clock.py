@@ -21,6 +21,7 @@ import msgspec
 
 from local_runtime.errors import RuntimeFault
 from local_runtime.places import folder, places
+from trainer.adapters.serving import served_model
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path
 from trainer.durable_file import write_durably
@@ -36,6 +37,7 @@ from trainer.nightly.conditions import (
 )
 from trainer.nightly.events import Event, sparingly
 from trainer.nightly.options import LearnOptions
+from trainer.nightly.rebuild_owed import is_rebuild_owed
 from trainer.nightly.runs import Runs
 
 log = logging.getLogger("understudy.learn")
@@ -125,7 +127,7 @@ def against_a_night(now: float, glance: Glance, options: LearnOptions) -> list[R
         return [*refusals(seen, options)] if paused else [*machine_refusals(seen, options)]
     if against := [*refusals(replace(seen, n_new_edits=options.min_new_edits), options)]:
         return against
-    return [*refusals(replace(seen, n_new_edits=n_new_edits(now)), options)]
+    return [*refusals(replace(seen, n_new_edits=n_new_edits(now), is_rebuild_due=is_rebuild_due()), options)]
 
 
 def circumstances(now: float, glance: Glance) -> Circumstances:
@@ -158,6 +160,17 @@ def n_new_edits(now: float) -> int:
     files = (path, path.with_name(path.name + "-wal"))
     stamps = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
     return _count(path, since, stamps)
+
+
+def is_rebuild_due() -> bool:
+    """Whether something was forgotten, or no night but failed ones has learnt for the model that serves now, and others for another."""
+    if is_rebuild_owed():
+        return True
+    learnt_for = {run.record.base_hash for run in Runs(places().data / "runs").finished() if not run.record.failed}
+    try:
+        return bool(learnt_for) and served_model().base_hash not in learnt_for
+    except RuntimeFault:  # without a model a night is not worth it; one with new edits says so
+        return False
 
 
 @lru_cache(maxsize=1)

@@ -62,6 +62,8 @@ class Circumstances:
     need_memory_bytes: int = 0
     """What the last night that did not fail took at most; 0 if there was none."""
     need_disk_bytes: int = 1 << 30
+    is_rebuild_due: bool = False
+    """Something was forgotten, or the base changed: that is worth a night without any new edit."""
 
 
 def refusals(seen: Circumstances, options: LearnOptions) -> Iterator[Refusal]:
@@ -80,7 +82,7 @@ def refusals(seen: Circumstances, options: LearnOptions) -> Iterator[Refusal]:
         yield Refusal(Against.HOUR, f"it trains between {options.from_hour:02}:00 and {options.until_hour:02}:00")
     if 0 < seen.now - last_night < NIGHT_SECONDS / 2 and last_night > 0:
         yield Refusal(Against.DONE_TONIGHT, f"the last night ended {_hours(seen.now - last_night)} ago")
-    if seen.n_new_edits < options.min_new_edits:
+    if seen.n_new_edits < options.min_new_edits and not seen.is_rebuild_due:
         yield Refusal(
             Against.FEW_EDITS, f"{seen.n_new_edits} new edits; at least {options.min_new_edits} are worth a night"
         )
