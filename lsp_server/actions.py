@@ -82,7 +82,7 @@ async def _forget(server: Server, uri: str) -> Result:
         raise ValueError("only a file that is open can be forgotten from here; `understudy forget PATH` forgets any")
     n_deleted = await server.session.forget(document.uri)
     trainer = _in_background("forget", str(document.path), "--yes") if _has_command("forget") else {}
-    return trainer | {"message": f"{document.path} is forgotten ({n_deleted} suggestions)"}
+    return trainer | {"message": f"{document.path} is forgotten; suggestions deleted: {n_deleted}"}
 
 
 async def _why(server: Server, number: int = 10) -> Result:

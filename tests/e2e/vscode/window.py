@@ -160,7 +160,7 @@ class Window:
             self.press("Escape", TO_EDITOR)
         return True
 
-    def is_told(self, text: str) -> Locator:
+    def is_told(self, text: str | re.Pattern[str]) -> Locator:
         """Wait for a notification that says this."""
         toast = self.page.locator(".notification-list-item", has_text=text).first
         expect(toast).to_be_visible(timeout=PATIENCE_MS)
