@@ -21,7 +21,6 @@ import msgspec
 
 from local_runtime.errors import RuntimeFault
 from local_runtime.places import folder, places
-from trainer.adapters.serving import served_model
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path
 from trainer.durable_file import write_durably
@@ -38,7 +37,7 @@ from trainer.nightly.conditions import (
 from trainer.nightly.events import Event, sparingly
 from trainer.nightly.options import LearnOptions
 from trainer.nightly.rebuild_owed import is_rebuild_owed
-from trainer.nightly.runs import Runs
+from trainer.nightly.runs import Record, Runs
 
 log = logging.getLogger("understudy.learn")
 LOOK_SECONDS = 60.0
@@ -155,22 +154,27 @@ def n_new_edits(now: float) -> int:
     path = default_path()
     if not path.exists():
         return 0
-    ended = [run.record for run in Runs(places().data / "runs").finished() if not run.record.failed]
-    since = max((record.began for record in ended if record.began <= now), default=0.0)
+    since = max((record.began for record in _ended_well() if record.began <= now), default=0.0)
     files = (path, path.with_name(path.name + "-wal"))
     stamps = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
     return _count(path, since, stamps)
 
 
 def is_rebuild_due() -> bool:
-    """Whether something was forgotten, or no night but failed ones has learnt for the model that serves now, and others for another."""
+    """Whether something was forgotten, or the base changed: nights have ended well, but none with the model that serves now."""
+    from trainer.adapters.serving import served_model  # noqa: PLC0415 - most looks of `learn status` need no model
+
     if is_rebuild_owed():
         return True
-    learnt_for = {run.record.base_hash for run in Runs(places().data / "runs").finished() if not run.record.failed}
+    learnt_for = {record.base_hash for record in _ended_well()}
     try:
         return bool(learnt_for) and served_model().base_hash not in learnt_for
     except RuntimeFault:  # without a model a night is not worth it; one with new edits says so
         return False
+
+
+def _ended_well() -> list[Record]:
+    return [run.record for run in Runs(places().data / "runs").finished() if not run.record.failed]
 
 
 @lru_cache(maxsize=1)
