@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -103,14 +103,8 @@ def own_window(
     vscode: VsCodeServer, echo: EchoDaemon, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Window]:
     """As `window`, for what happens when a window is loaded or closed."""
-    folder = tmp_path / "w"
-    folder.mkdir()
-    one = new(vscode, folder)
-    yield one
-    if not one.page.is_closed():
-        picture(one, request)
-        one.close()
-    one.page.context.close()
+    with opened(vscode, tmp_path / "w", request) as one:
+        yield one
 
 
 @pytest.fixture
@@ -118,13 +112,20 @@ def untrusted_window(
     vscode: VsCodeServer, echo: EchoDaemon, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Window]:
     """As `own_window`, on a folder that its user does not trust."""
-    folder = tmp_path / "w"
-    folder.mkdir()
-    with vscode.untrusting() as server:
-        one = new(server, folder)
+    with vscode.untrusting() as server, opened(server, tmp_path / "w", request) as one:
         yield one
+
+
+@contextmanager
+def opened(vscode: VsCodeServer, folder: Path, request: pytest.FixtureRequest) -> Iterator[Window]:
+    """A window on a new folder, closed as its user does at the end unless the test has closed it."""
+    folder.mkdir()
+    one = new(vscode, folder)
+    yield one
+    if not one.page.is_closed():
         picture(one, request)
-        one.page.context.close()
+        one.close()
+    one.page.context.close()
 
 
 def new(vscode: VsCodeServer, folder: Path) -> Window:
