@@ -42,6 +42,11 @@ class Places:
         return self.cache / "packed"
 
     @property
+    def night(self) -> Path:
+        """The note of a night that goes on: `local_runtime.night`. Looking whether it is there costs no import."""
+        return self.data / "night.json"
+
+    @property
     def config_file(self) -> Path:
         """The user's settings."""
         return self.config / "config.toml"

@@ -25,8 +25,13 @@ class Holder(msgspec.Struct, frozen=True):
         try:
             process = psutil.Process(self.pid)
             return abs(process.create_time() - self.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
+        except (psutil.Error, ValueError, OverflowError):  # the last two: no process can have such a number
             return False
+
+
+def own(version: str = "") -> Holder:
+    """This process."""
+    return Holder(os.getpid(), psutil.Process().create_time(), version)
 
 
 def take(path: Path, version: str) -> int | None:
@@ -45,9 +50,8 @@ def take(path: Path, version: str) -> int | None:
         except FileNotFoundError:
             pass
         os.close(descriptor)  # somebody removed the file between our open and our lock: that lock guards nothing
-    own = Holder(os.getpid(), psutil.Process().create_time(), version)
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, msgspec.json.encode(own), 0)
+    os.pwrite(descriptor, msgspec.json.encode(own(version)), 0)
     return descriptor
 
 

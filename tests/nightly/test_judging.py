@@ -15,7 +15,6 @@ from local_runtime.daemon.adapter_shelf import Choice
 from local_runtime.engine import Adapter
 from local_runtime.errors import EngineDied
 from local_runtime.hole import Hole
-from local_runtime.places import places
 from trainer.edits import Example
 from trainer.gate.judge import Said, Score
 from trainer.nightly import judging as judgings
@@ -23,10 +22,9 @@ from trainer.nightly import watchful
 from trainer.nightly.events import Event
 from trainer.nightly.judging import judging
 from trainer.nightly.progress import show
-from trainer.nightly.runs import Progress, Record, Run, Runs
+from trainer.nightly.runs import Record
 from trainer.nightly.stages import Reason, Stage
-from trainer.nightly.status import print_status
-from trainer.nightly.turn import TurnWanted, turn
+from trainer.nightly.turn import TurnWanted
 from trainer.nightly.watchful import WatchfulJudge
 
 PLACE = Example(Hole("a.py", "python", "x = ", "\n"), "1", 0.0)
@@ -132,20 +130,3 @@ def test_a_terminal_shows_a_bar_and_a_pipe_a_line() -> None:
     show(Console(file=screen, force_terminal=True, width=80), night())
     assert "judging" in screen.getvalue()
     assert "40/120" in screen.getvalue()
-
-
-def test_the_stage_and_the_share_are_seen_from_outside() -> None:
-    run = Runs(places().data / "runs").begin(RECORD)
-    run.update(stage=Stage.GATE)
-    assert run.progress() is None
-    run.note(Progress(Stage.TUNE, 7, 8))
-    assert run.progress() is None  # of the stage before
-    run.note(Progress(Stage.GATE, 40, 120))
-    said = io.StringIO()
-    with turn():
-        print_status(Console(file=said, width=200))
-    assert ": gate, 40 of 120 (33%)" in said.getvalue()
-    (again,) = Runs(places().data / "runs")
-    assert isinstance(again, Run)
-    again.finish("done", 1e9)
-    assert not (again.path / "progress.json").exists()

@@ -37,17 +37,17 @@ from trainer.nightly.corpus import Learnt, read_learnt
 from trainer.nightly.events import Event
 from trainer.nightly.judging import judging
 from trainer.nightly.learning_process import ADAPTER, POOL, TRAIN
+from trainer.nightly.noting import noted
 from trainer.nightly.options import LearnOptions, read_options
 from trainer.nightly.pausing import ProcessDied, Standstill, Step, TrainingProcess, python
 from trainer.nightly.rebuild_owed import is_rebuild_owed, settle_rebuild
 from trainer.nightly.review import review
-from trainer.nightly.runs import Progress, Record, Run, Runs
+from trainer.nightly.runs import Record, Run, Runs
 from trainer.nightly.stages import Reason, Stage
 from trainer.nightly.turn import TurnWanted, leave_if_wanted, turn
 from trainer.scarce_memory import memory_fault
 from trainer.tuning.recipe import preset
 
-NOTE_SECONDS = 1.0
 MAX_FAULTS = 3
 """A run that stopped so often at something that should have passed is given up."""
 PASSING = (DaemonUnreachable, EngineDied, NotReady, ProcessDied, DiskFull)
@@ -114,7 +114,7 @@ class Night:
                 yield Event(run.record.stage, f"taking up the night of {run.record.id} where it was cut off")
             try:
                 with closing(self._stages(run)) as stages:
-                    yield from _noted(run, stages)
+                    yield from noted(run.record.id, stages)
             except PASSING as fault:
                 self._count_fault(run, fault)
                 raise
@@ -316,16 +316,6 @@ class Night:
     def _count_fault(self, run: Run, fault: RuntimeFault) -> None:
         with suppress(OSError):  # a full disk may not even take this
             run.update(n_faults=run.record.n_faults + 1, outcome=fault.message)
-
-
-def _noted(run: Run, events: Iterator[Event]) -> Iterator[Event]:
-    """The same events, and how far each stage has come in the run's folder, at most once a second."""
-    noted_at = 0.0
-    for event in events:
-        if event.done is not None and event.total and time.monotonic() - noted_at >= NOTE_SECONDS:
-            run.note(Progress(event.stage, event.done, event.total))
-            noted_at = time.monotonic()
-        yield event
 
 
 def _versions() -> Versions:

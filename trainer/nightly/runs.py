@@ -10,7 +10,6 @@ import dataclasses
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from trainer.durable_file import write_durably
 from trainer.edits import Verdict
 from trainer.nightly.stages import Reason, Stage
 
-RECORD, PROGRESS = "run.json", "progress.json"
+RECORD = "run.json"
 N_KEPT = 60
 """Records that the report can look back on."""
 _SMALL = frozenset({RECORD, "corpus.json", "steps.jsonl", "figures.json", "verdict.json", "tuning.log"})
@@ -74,14 +73,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return self.verdict is not None and self.verdict.promote and self.ended is not None and not self.failed
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """How far a stage has come: of the run that a process works on now."""
-
-    stage: Stage
-    done: int
-    total: int
-
-
 class Run:
     """One run's folder."""
 
@@ -98,19 +89,6 @@ class Run:
             record = msgspec.structs.replace(record, verdict=verdict)
         write_durably(self.path / RECORD, msgspec.json.encode(record))
         self.record = record
-
-    def note(self, progress: Progress) -> None:
-        """For whoever looks at the run from outside; lost with a kill, and nobody's loss."""
-        with suppress(OSError):
-            write_durably(self.path / PROGRESS, msgspec.json.encode(progress))
-
-    def progress(self) -> Progress | None:
-        """How far its present stage has come, if it said so."""
-        try:
-            found = msgspec.json.decode((self.path / PROGRESS).read_bytes(), type=Progress)
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return None
-        return found if found.stage is self.record.stage and found.total else None
 
     def finish(self, outcome: str, now: float, *, failed: bool = False) -> None:
         """It is over; only what the report needs stays."""

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local_runtime.errors import RuntimeFault
+from local_runtime.night import read_night
 from local_runtime.places import places
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path
@@ -71,9 +72,12 @@ def _at_work(pid: int, run: Run | None) -> str:
     """Who trains, or judges, or forgets; and how far it is."""
     if run is None:
         return f"process {pid} is at work"
-    progress = run.progress()
-    share = f", {progress.done} of {progress.total} ({progress.done / progress.total:.0%})" if progress else ""
-    return f"process {pid} is at work on the night of {_date(run.record.began)}: {run.record.stage.value}{share}"
+    said = f"process {pid} is at work on the night of {_date(run.record.began)}: "
+    night = read_night()
+    if night is None or night.run != run.record.id:
+        return said + run.record.stage.value
+    share = "" if night.share is None else f", {night.done} of {night.total} ({night.share:.0%})"
+    return said + night.stage + share + (f"; {night.stands_still}" if night.stands_still else "")
 
 
 def _watcher() -> str:

@@ -1,0 +1,116 @@
+"""How far a night is, seen from outside while it goes on: in `learn status`, and by whoever reads the note."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from local_runtime.daemon.lock import own
+from local_runtime.night import MOST_BYTES, Night, read_night
+from local_runtime.places import folder, places
+from trainer.nightly.events import Event
+from trainer.nightly.noting import noted
+from trainer.nightly.runs import Record, Runs
+from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.status import print_status
+from trainer.nightly.turn import turn
+
+RECORD = Record(id="r", reason=Reason.FIRST, model="m", base_hash="b", began=1e9)
+EVENTS = (
+    Event(Stage.COLLECT, "12 edits to train on"),
+    Event(Stage.TUNE, "step 48 of 120", 48, 120),
+    Event(Stage.TUNE, "it stands still: you type", paused=True),
+    Event(Stage.TUNE, "it goes on"),
+    Event(Stage.GATE, "judging"),
+)
+NOBODY = b'{"by": {"pid": %d, "started": 0}, "run": "r", "stage": "tune"}'
+
+
+def test_each_stage_and_standstill_is_noted_and_nothing_stays() -> None:
+    seen = []
+    for _ in noted("r", iter(EVENTS)):
+        night = read_night()
+        assert night is not None
+        seen.append((night.run, night.stage, night.share, night.stands_still))
+    assert seen == [
+        ("r", "collect", None, ""),
+        ("r", "tune", 0.4, ""),
+        ("r", "tune", 0.4, "it stands still: you type"),
+        ("r", "tune", 0.4, ""),
+        ("r", "gate", None, ""),
+    ]
+    assert not places().night.exists()
+
+
+def test_a_night_that_is_cut_off_in_this_process_leaves_no_note() -> None:
+    with closing(noted("r", iter(EVENTS))) as events:
+        next(events)
+        assert read_night() is not None
+    assert not places().night.exists()
+
+
+def test_the_stage_and_the_share_are_seen_from_outside() -> None:
+    run = Runs(places().data / "runs").begin(RECORD)
+    run.update(stage=Stage.GATE)
+
+    def judging() -> Iterator[Event]:
+        yield Event(Stage.GATE, "question 40 of 120", 40, 120)
+        yield Event(Stage.GATE, "it stands still: you type", paused=True)
+
+    def status() -> str:
+        said = io.StringIO()
+        print_status(Console(file=said, width=200))
+        return "\n".join(line.rstrip() for line in said.getvalue().splitlines())
+
+    with turn():
+        assert ": gate\n" in status()
+        seen = [status() for _ in noted(run.record.id, judging())]
+        assert ": gate, 40 of 120 (33%)\n" in seen[0]
+        assert ": gate, 40 of 120 (33%); it stands still: you type\n" in seen[1]
+        assert all(": gate\n" in status() for _ in noted("another run", judging()))
+
+
+def test_what_a_killed_night_left_is_no_night() -> None:
+    writing = (
+        "from trainer.nightly.events import Event; from trainer.nightly.noting import noted; import time\n"
+        "from trainer.nightly.stages import Stage\n"
+        "for _ in noted('r', iter([Event(Stage.TUNE, '', 1, 2)])): print('noted', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-P", "-c", writing], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"noted\n"
+        night = read_night()
+        assert night is not None
+        assert (night.by.pid, night.share) == (process.pid, 0.5)
+        process.send_signal(signal.SIGKILL)
+    assert places().night.exists()
+    assert read_night() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", b"[" * 3000, NOBODY % -1, NOBODY % 2**40])
+def test_what_cannot_be_a_note_is_none(content: bytes) -> None:
+    folder(places().data)
+    places().night.write_bytes(content)
+    assert read_night() is None
+
+
+def test_neither_too_large_a_note_nor_a_pipe_is_read() -> None:
+    folder(places().data)
+    whole = Night(by=own(), run="r", stage="tune", stands_still="x" * MOST_BYTES)
+    places().night.write_bytes(msgspec.json.encode(whole))
+    assert read_night() is None
+    places().night.unlink()
+    os.mkfifo(places().night)
+    began = time.monotonic()
+    assert read_night() is None
+    assert time.monotonic() - began < 30, "nobody writes into it: a reader would wait for ever"
