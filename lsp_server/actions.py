@@ -6,21 +6,18 @@ A wrong argument or a missing runtime comes back as `{"ok": false, "message": â€
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from local_runtime.errors import RuntimeFault
 from local_runtime.outcomes import OutcomeLog, database
-from local_runtime.pip_command import install_extra
 from local_runtime.places import places
 
 from . import switches
+from .background import has_command
 from .skip import Skip
 from .stats import summary
 
@@ -73,7 +70,8 @@ async def _set_strength(server: Server, strength: float) -> Result:
 
 
 async def _train_now(server: Server) -> Result:
-    return _in_background("learn", "now")
+    server.background.start("learn", "now")
+    return {"message": "training in the background, as the status shows"}
 
 
 async def _forget(server: Server, uri: str) -> Result:
@@ -81,8 +79,9 @@ async def _forget(server: Server, uri: str) -> Result:
     if document is None or document.path is None:
         raise ValueError("only a file that is open can be forgotten from here; `understudy forget PATH` forgets any")
     n_deleted = await server.session.forget(document.uri)
-    trainer = _in_background("forget", str(document.path), "--yes") if _has_command("forget") else {}
-    return trainer | {"message": f"{document.path} is forgotten; suggestions deleted: {n_deleted}"}
+    if has_command("forget"):
+        server.background.start("forget", str(document.path), "--yes")
+    return {"message": f"{document.path} is forgotten; suggestions deleted: {n_deleted}"}
 
 
 async def _why(server: Server, number: int = 10) -> Result:
@@ -117,19 +116,6 @@ def _adapters(listed: Any) -> Result:
     import msgspec  # noqa: PLC0415 - with the client
 
     return {"adapters": msgspec.to_builtins(listed)}
-
-
-def _has_command(name: str) -> bool:
-    return any(entry.name == name for entry in entry_points(group="understudy.commands"))
-
-
-def _in_background(*command: str) -> Result:
-    """Start a command of another package, which this one must not import."""
-    if not _has_command(command[0]):
-        raise ValueError(f"`understudy {command[0]}` is not installed; {install_extra('train')}")
-    program = [sys.executable, "-P", "-c", "from local_runtime.command import main; main()", *command]
-    subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
-    return {"message": f"understudy {' '.join(command)} runs in the background"}
 
 
 COMMANDS: dict[str, Callable[..., Awaitable[Result]]] = {

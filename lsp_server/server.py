@@ -21,8 +21,10 @@ from local_runtime.places import places
 
 from . import switches
 from .actions import COMMANDS, run
+from .background import Background
 from .documents import Change, Encoding, Position, path_of
 from .metrics import Metrics
+from .night import night_shown
 from .progress import LoadingProgress
 from .protocol import Protocol
 from .runtime import Runtime, RuntimeState
@@ -54,8 +56,10 @@ class Server(LanguageServer):
         self.metrics = Metrics(database())
         self.session = Session(self.runtime, self.metrics, self._answered)
         self.initial: Settings = Settings()
+        self.background = Background(self._ended)
         self.parent_id: int | None = None
-        self._status: dict[str, object] = {}
+        self.following: asyncio.Task[None] | None = None
+        self._status: dict[str, object] = {"night": None}
         _register(self)
 
     def report_server_error(self, error: Exception, source: Any) -> None:
@@ -99,6 +103,10 @@ class Server(LanguageServer):
             remote=state.remote,
         )
 
+    def _ended(self, sentence: str, went_well: bool) -> None:
+        kind = types.MessageType.Info if went_well else types.MessageType.Warning
+        self.window_show_message(types.ShowMessageParams(kind, sentence))
+
     def _answered(self, answer: Answer) -> None:
         if answer.skip in (Skip.SUPERSEDED, Skip.CANCELLED):
             return
@@ -132,6 +140,13 @@ async def _tick(server: Server, main: asyncio.Task[Any] | None) -> None:
         server.session.tick()
         if server.parent_id is not None and not _is_alive(server.parent_id) and main is not None:
             main.cancel()
+
+
+async def _follow_night(server: Server) -> None:
+    """Show a night that goes on, whoever began it. As the editor is told, it begins when that may be spoken to."""
+    while True:
+        server.notify_status(night=await asyncio.to_thread(night_shown))
+        await asyncio.sleep(TICK_SECONDS)
 
 
 def _is_alive(process_id: int) -> bool:
@@ -182,6 +197,7 @@ async def _initialized(ls: Server, _: types.InitializedParams) -> None:
     await _pull_configuration(ls)
     if ls.initial.start_runtime:
         ls.runtime.wake()
+    ls.following = asyncio.create_task(_follow_night(ls))
     ls.session.learn(await asyncio.to_thread(ls.metrics.history))
     gc.freeze()  # modules and types stay: no collection need walk them between two keys
 

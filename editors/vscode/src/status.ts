@@ -16,6 +16,8 @@ export interface RuntimeStatus {
   /** The host that code is sent to, if the model is not on this machine. */
   readonly remote?: string | null;
   readonly latencyMs?: number;
+  /** A night that goes on, whoever began it: how far its stage is, 0 to 1, if that can be told. */
+  readonly night?: { readonly share: number | null; readonly sentence: string } | null;
   /** Why the last request had no answer. */
   readonly skip?: string | null;
   readonly sentence?: string;
@@ -47,7 +49,15 @@ export interface Shown {
 const LONGEST_NAME = 24;
 
 export function statusShown(standing: Standing): Shown {
-  return ofServer(standing.server) ?? ofRuntime(standing);
+  return ofServer(standing.server) ?? withNight(ofRuntime(standing), standing.runtime);
+}
+
+function withNight(shown: Shown, { night }: RuntimeStatus): Shown {
+  if (!night) {
+    return shown;
+  }
+  const share = night.share === null ? '' : percent(night.share);
+  return { ...shown, text: `${shown.text} · learning${share}`, tooltip: [...shown.tooltip, night.sentence] };
 }
 
 function ofServer(server: ServerState): Shown | undefined {
@@ -79,9 +89,9 @@ function ofRuntime(standing: Standing): Shown {
       return ready(standing);
     case 'loading':
     case 'compiling': {
-      const percent = typeof runtime.progress === 'number' ? ` ${Math.round(100 * runtime.progress)} %` : '';
+      const share = typeof runtime.progress === 'number' ? percent(runtime.progress) : '';
       const doing = runtime.message || `the model is ${runtime.state}`;
-      return { text: `$(loading~spin) Understudy: ${runtime.state}${percent}`, tooltip: [doing], tone: 'plain' };
+      return { text: `$(loading~spin) Understudy: ${runtime.state}${share}`, tooltip: [doing], tone: 'plain' };
     }
     case 'failed':
       return { text: '$(error) Understudy: failed', tooltip: withRemedy(runtime), tone: 'error' };
@@ -119,6 +129,10 @@ function ready({ runtime }: Standing): Shown {
 function withRemedy(runtime: RuntimeStatus): string[] {
   const message = runtime.message || 'The runtime does not run; it starts when it is needed.';
   return runtime.remedy ? [message, `To mend it: \`${runtime.remedy}\``] : [message];
+}
+
+function percent(share: number): string {
+  return ` ${Math.round(100 * share)} %`;
 }
 
 function short(name: string): string {

@@ -54,6 +54,15 @@ test('why the last request had no answer is in the tooltip', () => {
   assert.ok(!shown({ ...READY, skip: null, sentence: '' }).tooltip.some((line) => line.startsWith('Last request')));
 });
 
+test('a night that goes on is said, and how far it is', () => {
+  const sentence = 'A night goes on: training, 48 of 120.';
+  const training = shown({ ...READY, night: { share: 0.4, sentence } });
+  assert.equal(training.text, '$(sparkle) small · learning 40 %');
+  assert.ok(training.tooltip.includes(sentence));
+  assert.equal(shown({ ...READY, night: { share: null, sentence } }).text, '$(sparkle) small · learning');
+  assert.equal(shown({ ...READY, night: null }).text, shown(READY).text);
+});
+
 test('switched off everywhere beats the state of the runtime', () => {
   assert.equal(shown({ ...READY, disabled: true }).text, '$(eye-closed) Understudy: off');
 });

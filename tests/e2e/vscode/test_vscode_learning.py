@@ -103,6 +103,7 @@ def test_a_night_is_seen_stopped_and_taken_up_again(own_window: Window, learnt_f
     (begun,) = nights()
     train_for_a_step(own_window)
     assert nights() == [begun]
+    own_window.status("· learning")
     (trainer,) = running("learn", "now")
     own_window.close()
     trainer.wait(PATIENCE_MS / 1000)

@@ -225,7 +225,8 @@ M.commands.status = {
   run = function()
     local known = status.of(server.client(vim.api.nvim_get_current_buf()) or server.clients()[1])
     local lines = { status.line(known) }
-    for _, more in ipairs({ known.message or '', known.remedy or '', known.skip and known.sentence or '' }) do
+    local night = known.night and known.night.sentence or ''
+    for _, more in ipairs({ known.message or '', known.remedy or '', known.skip and known.sentence or '', night }) do
       if more ~= '' then
         lines[#lines + 1] = more
       end

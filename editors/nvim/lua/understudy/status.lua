@@ -17,6 +17,11 @@ M.METHOD = 'understudy/status'
 ---@field sentence string the same for people
 ---@field remote string? the host that code is sent to; nil with a model on this machine
 ---@field latencyMs number? of the last suggestion
+---@field night understudy.Night? that goes on, whoever began it
+
+---@class understudy.Night
+---@field share number? 0 to 1 of its stage, if that can be told
+---@field sentence string
 
 local by_client = {} ---@type table<integer, understudy.Status>
 local watchers = {} ---@type fun(new: understudy.Status, old: understudy.Status)[]
@@ -52,10 +57,9 @@ function M.watch(watcher)
   watchers = { watcher }
 end
 
---- One line for people: state, model, adapter, latency.
 ---@param status understudy.Status
 ---@return string
-function M.line(status)
+local function runtime(status)
   if not status.state then
     return 'understudy: no server'
   end
@@ -77,6 +81,18 @@ function M.line(status)
     words[#words + 1] = ('%d ms'):format(status.latencyMs)
   end
   return table.concat(words, ' ')
+end
+
+--- One line for people: state, model, adapter, latency, and a night that goes on.
+---@param status understudy.Status
+---@return string
+function M.line(status)
+  local night = status.night
+  if not night then
+    return runtime(status)
+  end
+  local share = type(night.share) == 'number' and (' %.0f%%'):format(100 * night.share) or ''
+  return ('%s, learning%s'):format(runtime(status), share)
 end
 
 return M

@@ -1,0 +1,57 @@
+"""What goes on beside the editor: a night, whoever began it, and the trainer's commands that it started itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from echo_daemon import EchoDaemon
+from editor import Editor, Message
+
+from trainer.nightly.events import Event
+from trainer.nightly.noting import noted
+from trainer.nightly.stages import Stage
+
+pytestmark = pytest.mark.e2e
+WITHOUT_RUNTIME = {"startRuntime": False}
+SHOW_MESSAGE, WARNING, INFO = "window/showMessage", 2, 3
+TRAINING_SECONDS = 300.0
+"""PyTorch is loaded, at the lowest priority."""
+
+
+def is_night(message: Message, night: object) -> bool:
+    return message["method"] == "understudy/status" and message["params"]["night"] == night
+
+
+async def test_a_night_of_another_process_is_shown_until_it_ends(workspace: Path) -> None:
+    pause = Event(Stage.TUNE, "it stands still: you type", paused=True)
+    night = noted("r", iter([Event(Stage.TUNE, "", 48, 120), pause]))
+    next(night)
+    async with Editor(workspace, options=WITHOUT_RUNTIME) as editor:
+        training = {"share": 0.4, "sentence": "A night goes on: training, 48 of 120."}
+        await editor.heard(lambda m: is_night(m, training))
+        next(night)
+        waiting = {"share": 0.4, "sentence": "A night goes on: training, 48 of 120; it stands still: you type."}
+        await editor.heard(lambda m: is_night(m, waiting))
+        heard = len(editor.notifications)
+        night.close()
+        await editor.heard(lambda m: is_night(m, None), heard)
+
+
+async def test_how_a_training_ended_is_told(workspace: Path) -> None:
+    async with Editor(workspace, options=WITHOUT_RUNTIME) as editor:
+        assert (await editor.execute("understudy.train"))["ok"]
+        told = (await editor.heard(lambda m: m["method"] == SHOW_MESSAGE, seconds=TRAINING_SECONDS))["params"]
+        outcome = "nothing to learn from yet: understudy learn on PATH --since 90d"
+        assert told == {"type": INFO, "message": f"understudy learn now: {outcome}"}
+
+
+async def test_why_a_training_failed_is_told(daemon: EchoDaemon, workspace: Path) -> None:
+    """The echo engine is no model that could be trained."""
+    async with Editor(workspace) as editor:
+        await editor.ready()
+        assert (await editor.execute("understudy.train"))["ok"]
+        told = (await editor.heard(lambda m: m["method"] == SHOW_MESSAGE, seconds=TRAINING_SECONDS))["params"]
+        assert told["type"] == WARNING
+        assert told["message"].startswith("understudy learn now: no model echo: ")
+        assert told["message"].endswith(". To mend it: understudy model import PATH")
