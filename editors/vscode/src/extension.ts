@@ -28,7 +28,8 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
         void server?.restart();
       }
     }),
-    vscode.workspace.onDidGrantWorkspaceTrust(() => server?.state.kind === 'missing' && server.restart()),
+    vscode.workspace.onDidGrantWorkspaceTrust(() => server?.lookAgain()),
+    vscode.extensions.onDidChange(() => server?.lookAgain()),
   );
   await server.restart();
   void offerHelp(server);

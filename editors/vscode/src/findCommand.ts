@@ -8,12 +8,12 @@ import { commandPlaces, firstExecutable } from './commandPlaces.ts';
 /** Where the command is, or why there is none. */
 export type Found = { readonly command: string } | { readonly reason: string };
 
-export async function findCommand(): Promise<Found> {
+/** `python` is the interpreter that the window uses, if that is known. */
+export async function findCommand(python: string | undefined): Promise<Found> {
   if (process.platform === 'win32') {
     return { reason: 'Understudy runs on Linux and macOS; on Windows open the folder in WSL.' };
   }
   const setting = vscode.workspace.getConfiguration('understudy').get<string>('command', '').trim();
-  const python = await activePython();
   const places = commandPlaces({ setting, python, home: homedir(), environment: process.env });
   const command = await firstExecutable(places, isExecutable);
   if (command !== undefined) {
@@ -32,24 +32,5 @@ async function isExecutable(path: string): Promise<boolean> {
     return (await stat(path)).isFile();
   } catch {
     return false;
-  }
-}
-
-/** What we use of the Python extension's API. */
-interface PythonApi {
-  readonly environments: { getActiveEnvironmentPath(resource?: vscode.Uri): { readonly path: string } };
-}
-
-/** The interpreter chosen in the Python extension. It may lie in the workspace, so an untrusted one is not asked. */
-async function activePython(): Promise<string | undefined> {
-  const extension = vscode.extensions.getExtension<PythonApi>('ms-python.python');
-  if (extension === undefined || !vscode.workspace.isTrusted) {
-    return undefined;
-  }
-  try {
-    const api = await extension.activate();
-    return api.environments.getActiveEnvironmentPath(vscode.workspace.workspaceFolders?.[0]?.uri).path;
-  } catch {
-    return undefined; // another extension's fault is no reason not to look further
   }
 }

@@ -2,6 +2,7 @@
 
 import * as vscode from 'vscode';
 import { CloseAction, ErrorAction, ExecuteCommandRequest, LanguageClient } from 'vscode-languageclient/node';
+import { ActivePython } from './activePython.ts';
 import { BackOff } from './backOff.ts';
 import { findCommand } from './findCommand.ts';
 import type { RuntimeStatus, ServerState } from './status.ts';
@@ -20,6 +21,7 @@ export class Server implements vscode.Disposable {
 
   readonly #changed = new vscode.EventEmitter<void>();
   readonly #backOff = new BackOff();
+  readonly #python = new ActivePython();
   #client: LanguageClient | undefined;
   #startedAt = 0;
   #waiting: NodeJS.Timeout | undefined;
@@ -33,6 +35,7 @@ export class Server implements vscode.Disposable {
 
   constructor(log: vscode.LogOutputChannel) {
     this.#log = log;
+    this.#python.onDidChange(() => this.lookAgain());
   }
 
   /** Start it, or end the one that runs and start another. */
@@ -44,11 +47,24 @@ export class Server implements vscode.Disposable {
     });
   }
 
+  /** Start anew if the command is now another one, as after another Python was chosen. */
+  lookAgain(): Promise<void> {
+    return this.#enqueue(async () => {
+      const found = await findCommand(await this.#python.path());
+      if ('command' in found && found.command !== this.command) {
+        this.#backOff.reset();
+        await this.#end();
+        await this.#start();
+      }
+    });
+  }
+
   stop(): Promise<void> {
     return this.#enqueue(() => this.#end());
   }
 
   dispose(): void {
+    this.#python.dispose();
     this.#changed.dispose();
   }
 
@@ -72,7 +88,7 @@ export class Server implements vscode.Disposable {
 
   async #start(): Promise<void> {
     this.#become({ kind: 'starting' });
-    const found = await findCommand();
+    const found = await findCommand(await this.#python.path());
     if ('reason' in found) {
       this.#log.warn(found.reason);
       this.command = undefined;

@@ -55,8 +55,12 @@ class Neovim:
         command = [str(program), "-u", str(self.scratch / "init.lua"), "-i", "NONE", "-n", "--listen", self._socket]
         self.terminal = Terminal(command, inherited | own | places | dict(environment or {}), folder, lines=lines)
         self._number = 0
-        self._channel = self._connect()
-        self.until("vim.v.vim_did_enter == 1", "the configuration was read")
+        try:
+            self._channel = self._connect()
+            self.until("vim.v.vim_did_enter == 1", "the configuration was read")
+        except BaseException:
+            self.terminal.__exit__()  # nobody else would end it
+            raise
 
     def __enter__(self) -> Neovim:
         return self

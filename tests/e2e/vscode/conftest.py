@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from echo_daemon import EchoDaemon, end_daemons
 from set_up import CannotSetUp, set_up
-from vscode_server import VsCodeServer, serving
+from vscode_server import TRUSTING, VsCodeServer, serving
 from window import PATIENCE_MS, Window
+
+STAND_IN = Path(__file__).parent / "stand_in_python"
 
 
 @pytest.fixture(scope="package")
@@ -112,7 +114,33 @@ def untrusted_window(
     vscode: VsCodeServer, echo: EchoDaemon, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Window]:
     """As `own_window`, on a folder that its user does not trust."""
-    with vscode.untrusting() as server, opened(server, tmp_path / "w", request) as one:
+    with vscode.another("untrusting") as server, opened(server, tmp_path / "w", request) as one:
+        yield one
+
+
+@pytest.fixture
+def chosen_python(tmp_path: Path) -> Path:
+    """Where the chosen interpreter stands: at first one without us."""
+    path = tmp_path / "choice"
+    path.write_text(str(tmp_path / "elsewhere" / "bin" / "python"))
+    return path
+
+
+@pytest.fixture
+def window_with_python(
+    vscode: VsCodeServer, echo: EchoDaemon, chosen_python: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Window]:
+    """A window with the Python extension, where no `understudy` is on the PATH."""
+    extensions = tmp_path / "extensions"
+    shutil.copytree(vscode.folder / "extensions", extensions, ignore=shutil.ignore_patterns("extensions.json"))
+    shutil.copytree(STAND_IN, extensions / "ms-python.python-0.0.1")
+    on_path = vscode.environment["PATH"].split(os.pathsep)
+    without = os.pathsep.join(folder for folder in on_path if not (Path(folder) / "understudy").exists())
+    options = (TRUSTING, "--extensions-dir", extensions)
+    with (
+        vscode.another("with-python", *options, CHOSEN_PYTHON=str(chosen_python), PATH=without) as server,
+        opened(server, tmp_path / "w", request) as one,
+    ):
         yield one
 
 

@@ -24,26 +24,32 @@ def daemon_pid() -> int:
 
 
 def servers(folder: Path) -> list[psutil.Process]:
-    """The language servers of VS Code's windows: they live in the home of the tests' VS Code."""
-    found = []
+    """The language servers of VS Code's windows: they live in the home of the tests' VS Code.
+
+    A child that one starts is not counted: until it becomes the program it is to be, it looks like its parent.
+    """
+    parents = {}
     for process in psutil.process_iter():
         try:
-            is_ours = "lsp" in process.cmdline() and process.environ().get("HOME") == str(folder)
+            if "lsp" in process.cmdline() and process.environ().get("HOME") == str(folder):
+                parents[process] = process.ppid()
         except psutil.Error:
             continue
-        if is_ours:
-            found.append(process)
-    return found
+    pids = {process.pid for process in parents}
+    return [process for process, parent in parents.items() if parent not in pids]
 
 
 def one_server(window: Window, besides: psutil.Process | None = None) -> psutil.Process:
     """Wait until one language server runs that is not `besides`: that of a window before may still be ending."""
 
-    def found() -> list[psutil.Process]:
-        return [one for one in servers(window.server.folder) if one != besides]
+    found: list[psutil.Process] = []
 
-    window.until(lambda: len(found()) == 1, lambda: f"language servers: {found()}")
-    return found()[0]
+    def is_one() -> bool:
+        found[:] = [one for one in servers(window.server.folder) if one != besides]
+        return len(found) == 1
+
+    window.until(is_one, lambda: f"language servers: {found}")
+    return found[0]
 
 
 def test_a_killed_daemon_is_replaced(window: Window) -> None:

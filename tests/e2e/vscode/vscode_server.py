@@ -26,6 +26,7 @@ BROWSER_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+TRUSTING = "--disable-workspace-trust"
 USER_SETTINGS = {
     "workbench.startupEditor": "none",
     "workbench.colorTheme": "Default Dark Modern",
@@ -71,10 +72,11 @@ class VsCodeServer:
         return f"vscode-remote://{self.address.removeprefix('http://')}{path}"
 
     @contextmanager
-    def untrusting(self) -> Iterator[VsCodeServer]:
-        """Another server, whose windows trust no folder."""
-        own = ("--server-data-dir", self.folder / "untrusting")
-        with _listening([*self.command, *own], self.environment, self.folder / "untrusting.log") as address:
+    def another(self, name: str, *options: str | Path, **environment: str) -> Iterator[VsCodeServer]:
+        """One more server, with data of its own and these options and variables besides."""
+        own = ("--server-data-dir", self.folder / name, *options)
+        changed = {**self.environment, **environment}
+        with _listening([*self.command, *own], changed, self.folder / f"{name}.log") as address:
             yield replace(self, address=address)
 
 
@@ -93,7 +95,7 @@ def serving(vscode: VsCode, folder: Path, environment: Mapping[str, str]) -> Ite
     more = ("--host", "127.0.0.1", "--port", "0", "--without-connection-token", "--disable-telemetry", "--reconnection-grace-time", "120")  # fmt: skip
     command, log = (*base, *more), folder / "server.log"
     with (
-        _listening([*command, *own, "--disable-workspace-trust"], environment, log) as address,
+        _listening([*command, *own, TRUSTING], environment, log) as address,
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=vscode.chromium, args=BROWSER_FLAGS)
