@@ -70,8 +70,8 @@ async def _set_strength(server: Server, strength: float) -> Result:
 
 
 async def _train_now(server: Server) -> Result:
-    server.background.start("learn", "now")
-    return {"message": "training in the background, as the status shows"}
+    server.background.start("the training", "learn", "now")
+    return {"message": "training has begun; the status shows how far it is"}
 
 
 async def _forget(server: Server, uri: str) -> Result:
@@ -80,7 +80,7 @@ async def _forget(server: Server, uri: str) -> Result:
         raise ValueError("only a file that is open can be forgotten from here; `understudy forget PATH` forgets any")
     n_deleted = await server.session.forget(document.uri)
     if has_command("forget"):
-        server.background.start("forget", str(document.path), "--yes")
+        server.background.start(f"forgetting {document.path}", "forget", str(document.path), "--yes")
     return {"message": f"{document.path} is forgotten; suggestions deleted: {n_deleted}"}
 
 

@@ -52,7 +52,7 @@ class Server(LanguageServer):
             text_document_sync_kind=types.TextDocumentSyncKind.Incremental,
         )
         self.loading = LoadingProgress(self)
-        self.runtime = Runtime(client, self._runtime_changed)
+        self.runtime = Runtime(client, self.runtime_changed)
         self.metrics = Metrics(database())
         self.session = Session(self.runtime, self.metrics, self._answered)
         self.initial: Settings = Settings()
@@ -89,7 +89,8 @@ class Server(LanguageServer):
             self._status = status
             self.protocol.notify(STATUS, status)
 
-    def _runtime_changed(self, state: RuntimeState) -> None:
+    def runtime_changed(self, state: RuntimeState) -> None:
+        """Tell the status item how far the daemon is."""
         self.loading.follow(state)
         self.notify_status(
             state=state.phase,
@@ -145,7 +146,10 @@ async def _tick(server: Server, main: asyncio.Task[Any] | None) -> None:
 async def _follow_night(server: Server) -> None:
     """Show a night that goes on, whoever began it. As the editor is told, it begins when that may be spoken to."""
     while True:
-        server.notify_status(night=await asyncio.to_thread(night_shown))
+        try:
+            server.notify_status(night=await asyncio.to_thread(night_shown))
+        except (OSError, ImportError) as problem:  # the second: this very version was replaced by another
+            log.warning("no look at the night: %s", type(problem).__name__)
         await asyncio.sleep(TICK_SECONDS)
 
 
@@ -197,6 +201,8 @@ async def _initialized(ls: Server, _: types.InitializedParams) -> None:
     await _pull_configuration(ls)
     if ls.initial.start_runtime:
         ls.runtime.wake()
+    else:
+        ls.runtime_changed(ls.runtime.state)
     ls.following = asyncio.create_task(_follow_night(ls))
     ls.session.learn(await asyncio.to_thread(ls.metrics.history))
     gc.freeze()  # modules and types stay: no collection need walk them between two keys

@@ -211,6 +211,7 @@ async def test_no_daemon_at_all(daemon: EchoDaemon, workspace: Path) -> None:
         uri = editor.open("a.py", "x = \n")
         assert await editor.items(uri, 0, 4) == []
         assert await editor.why() == ["no_runtime"]
+        await editor.heard(lambda m: m["method"] == "understudy/status" and m["params"].get("state") == "off")
         assert lock.holder(lock_path()) is None
 
 

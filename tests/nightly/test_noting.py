@@ -7,17 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
-import msgspec
 import pytest
 from rich.console import Console
 
 from local_runtime.daemon.lock import own
-from local_runtime.night import MOST_BYTES, Night, read_night
+from local_runtime.night import MOST_BYTES, read_night
 from local_runtime.places import folder, places
+from lsp_server.night import DOING
 from trainer.nightly.events import Event
 from trainer.nightly.noting import noted
 from trainer.nightly.runs import Record, Runs
@@ -33,7 +33,16 @@ EVENTS = (
     Event(Stage.TUNE, "it goes on"),
     Event(Stage.GATE, "judging"),
 )
-NOBODY = b'{"by": {"pid": %d, "started": 0}, "run": "r", "stage": "tune"}'
+OWN_PID = b"%d" % os.getpid()
+NOTE = (
+    b'{"by": {"pid": %%s, "started": %f}, "run": "r", "stage": "tune", "done": %%s, "total": 9, "stands_still": "%%s"}'
+    % own().started
+)
+
+
+@pytest.fixture(autouse=True)
+def _data_folder(home: Path) -> None:
+    folder(places().data)
 
 
 def test_each_stage_and_standstill_is_noted_and_nothing_stays() -> None:
@@ -97,20 +106,73 @@ def test_what_a_killed_night_left_is_no_night() -> None:
     assert read_night() is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", b"[" * 3000, NOBODY % -1, NOBODY % 2**40])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"\xff\xfe",
+        b'{"x":' + b"[" * 4000,
+        NOTE % (b"-1", b"1", b""),
+        NOTE % (b"%d" % 2**40, b"1", b""),
+        NOTE % (OWN_PID, b"1" + b"0" * 400, b""),
+        NOTE % (OWN_PID, b"-1", b""),
+        NOTE % (OWN_PID, b"1", b"\\u001b[31m"),
+        NOTE % (OWN_PID, b"1", b"x" * MOST_BYTES),
+    ],
+    ids=[
+        "empty",
+        "no fields",
+        "no text",
+        "deep",
+        "no such number",
+        "no such process",
+        "too many",
+        "negative",
+        "a control character",
+        "too long",
+    ],
+)
 def test_what_cannot_be_a_note_is_none(content: bytes) -> None:
-    folder(places().data)
     places().night.write_bytes(content)
     assert read_night() is None
 
 
-def test_neither_too_large_a_note_nor_a_pipe_is_read() -> None:
-    folder(places().data)
-    whole = Night(by=own(), run="r", stage="tune", stands_still="x" * MOST_BYTES)
-    places().night.write_bytes(msgspec.json.encode(whole))
+def test_a_note_of_this_process_is_read() -> None:
+    """What the notes above would be if each had nothing wrong."""
+    places().night.write_bytes(NOTE % (OWN_PID, b"1", b""))
+    assert read_night() is not None
+
+
+def n_open() -> int:
+    """Descriptors of this process."""
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def test_neither_a_pipe_nor_a_folder_nor_a_link_is_read() -> None:
+    places().night.mkdir()
+    before = n_open()
+    assert [read_night() for _ in range(9)] == [None] * 9
+    assert n_open() == before
+    places().night.rmdir()
+    whole = places().data / "elsewhere"
+    whole.write_bytes(NOTE % (OWN_PID, b"1", b""))
+    places().night.symlink_to(whole)
     assert read_night() is None
     places().night.unlink()
     os.mkfifo(places().night)
-    began = time.monotonic()
-    assert read_night() is None
-    assert time.monotonic() - began < 30, "nobody writes into it: a reader would wait for ever"
+    reading = "from local_runtime.night import read_night; assert read_night() is None"
+    subprocess.run([sys.executable, "-P", "-c", reading], check=True, timeout=60)  # nobody writes into it
+
+
+def test_markup_in_a_note_is_only_text() -> None:
+    run = Runs(places().data / "runs").begin(RECORD)
+    said = io.StringIO()
+    with turn():
+        for _ in noted(run.record.id, iter([Event(Stage.TUNE, "[/x]", paused=True)])):
+            print_status(Console(file=said, width=200))
+    assert ": tune; [/x]" in said.getvalue()
+
+
+def test_editors_have_words_for_every_stage() -> None:
+    assert set(DOING) == {stage.value for stage in Stage} - {Stage.DONE.value}

@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import datetime
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from local_runtime.errors import RuntimeFault
@@ -77,7 +78,7 @@ def _at_work(pid: int, run: Run | None) -> str:
     if night is None or night.run != run.record.id:
         return said + run.record.stage.value
     share = "" if night.share is None else f", {night.done} of {night.total} ({night.share:.0%})"
-    return said + night.stage + share + (f"; {night.stands_still}" if night.stands_still else "")
+    return said + escape(night.stage + share + (f"; {night.stands_still}" if night.stands_still else ""))
 
 
 def _watcher() -> str:

@@ -41,10 +41,7 @@ export class Server implements vscode.Disposable {
   /** Start it, or end the one that runs and start another. */
   restart(): Promise<void> {
     this.#backOff.reset();
-    return this.#enqueue(async () => {
-      await this.#end();
-      await this.#start();
-    });
+    return this.#enqueue(() => this.#start());
   }
 
   /** Start anew if the command is now another one, as after another Python was chosen. */
@@ -53,7 +50,6 @@ export class Server implements vscode.Disposable {
       const found = await findCommand(await this.#python.path());
       if ('command' in found && found.command !== this.command) {
         this.#backOff.reset();
-        await this.#end();
         await this.#start();
       }
     });
@@ -86,7 +82,9 @@ export class Server implements vscode.Disposable {
     return done;
   }
 
+  /** In place of the one that runs, or that was about to. */
   async #start(): Promise<void> {
+    await this.#end();
     this.#become({ kind: 'starting' });
     const found = await findCommand(await this.#python.path());
     if ('reason' in found) {

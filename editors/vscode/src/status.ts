@@ -17,7 +17,7 @@ export interface RuntimeStatus {
   readonly remote?: string | null;
   readonly latencyMs?: number;
   /** A night that goes on, whoever began it: how far its stage is, 0 to 1, if that can be told. */
-  readonly night?: { readonly share: number | null; readonly sentence: string } | null;
+  readonly night?: { readonly share?: number; readonly sentence: string } | null;
   /** Why the last request had no answer. */
   readonly skip?: string | null;
   readonly sentence?: string;
@@ -56,7 +56,7 @@ function withNight(shown: Shown, { night }: RuntimeStatus): Shown {
   if (!night) {
     return shown;
   }
-  const share = night.share === null ? '' : percent(night.share);
+  const share = night.share === undefined ? '' : percent(night.share);
   return { ...shown, text: `${shown.text} · learning${share}`, tooltip: [...shown.tooltip, night.sentence] };
 }
 

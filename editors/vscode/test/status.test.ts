@@ -59,7 +59,7 @@ test('a night that goes on is said, and how far it is', () => {
   const training = shown({ ...READY, night: { share: 0.4, sentence } });
   assert.equal(training.text, '$(sparkle) small · learning 40 %');
   assert.ok(training.tooltip.includes(sentence));
-  assert.equal(shown({ ...READY, night: { share: null, sentence } }).text, '$(sparkle) small · learning');
+  assert.equal(shown({ ...READY, night: { sentence } }).text, '$(sparkle) small · learning');
   assert.equal(shown({ ...READY, night: null }).text, shown(READY).text);
 });
 

@@ -9,6 +9,7 @@ import pytest
 from echo_daemon import EchoDaemon
 from neovim import ENTER, Neovim
 
+from local_runtime.places import folder, places
 from trainer.nightly.events import Event
 from trainer.nightly.noting import noted
 from trainer.nightly.stages import Stage
@@ -21,6 +22,7 @@ def test_a_night_that_goes_on_is_seen(newest: Path, start: Start, daemon: EchoDa
     nvim = start(newest)
     nvim.open("a.py", "x = 1\n")
     nvim.ready()
+    folder(places().data)
     night = noted("r", iter([Event(Stage.TUNE, "", 48, 120)]))
     next(night)
     nvim.until("vim.endswith(require('understudy').statusline(), ', learning 40%')", "the night is in the statusline")
@@ -37,5 +39,5 @@ def test_how_a_training_ended_is_told(newest: Path, start: Start, daemon: EchoDa
     nvim.open("a.py", "x = 1\n")
     nvim.ready()
     nvim.type(":Understudy train" + ENTER)
-    nvim.shows("training in the background, as the status shows")
-    nvim.shows("understudy learn now: no model echo: ")
+    nvim.shows("training has begun; the status shows how far it is")
+    nvim.shows("the training failed: no model echo: ")

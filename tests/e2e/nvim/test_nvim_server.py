@@ -315,7 +315,7 @@ def test_the_log_of_the_language_server(program: Path, start: Start, daemon: Ech
         ),
         ("{ state = 'ready', model = 'small', remote = 'team.example' }", "understudy: small remote: team.example"),
         ("{ state = 'ready', model = 'small', night = { share = 0.4 } }", "understudy: small, learning 40%"),
-        ("{ state = 'off', night = { share = vim.NIL } }", "understudy: off, learning"),
+        ("{ state = 'off', night = { sentence = '' } }", "understudy: off, learning"),
     ],
 )
 def test_what_the_statusline_says(newest: Path, start: Start, status: str, line: str) -> None:

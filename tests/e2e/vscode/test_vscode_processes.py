@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import psutil
@@ -128,3 +129,27 @@ def test_an_untrusted_folder_gets_suggestions_and_runs_nothing_of_its_own(untrus
     window.press("Tab")
     window.saves(b"x = compute(a, b)\n")
     assert not ran.exists()
+
+
+def test_the_command_is_looked_for_again_when_another_python_is_chosen(
+    window_with_python: Window, chosen_python: Path, tmp_path: Path
+) -> None:
+    """The Python extension is on a marketplace that tests cannot reach: one of its name has its API, as far as we use it."""
+    window, understudy = window_with_python, Path(sys.executable).with_name("understudy")
+    window.open("a.py", b"\n")
+    window.status("no command")
+    chosen_python.write_text(sys.executable)
+    window.status("echo")
+    first = one_server(window)
+    assert str(understudy) in first.cmdline()
+    another = tmp_path / "another" / "bin"
+    another.mkdir(parents=True)
+    (another / "understudy").symlink_to(understudy)
+    chosen_python.write_text(str(another / "python"))
+    second = one_server(window, besides=first)
+    assert str(another / "understudy") in second.cmdline()
+    first.wait(60)
+    window.status("echo")
+    window.go_to(1)
+    window.type("x = ")
+    window.gets("compute(a, b)")

@@ -91,7 +91,7 @@ function M.line(status)
   if not night then
     return runtime(status)
   end
-  local share = type(night.share) == 'number' and (' %.0f%%'):format(100 * night.share) or ''
+  local share = night.share and (' %.0f%%'):format(100 * night.share) or ''
   return ('%s, learning%s'):format(runtime(status), share)
 end
 
