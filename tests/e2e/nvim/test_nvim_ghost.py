@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from neovim import (
     ENTER,
     ESCAPE,
     NEXT,
-    PLUGIN,
     PREVIOUS,
     TAB,
     TRIGGER,
@@ -172,90 +170,3 @@ def test_repeating_types_what_was_typed(newest: Path, start: Start, daemon: Echo
     nvim.suggests("y = compute(a, b)")
     nvim.type(TAB + " + 1" + ESCAPE + ".")
     nvim.until("vim.fn.getline(3) == 'y =  + 1'", "repeated")
-
-
-def test_an_entry_of_the_menu_hides_it(program: Path, start: Start, daemon: EchoDaemon) -> None:
-    nvim = start(program)
-    path = nvim.open("a.py", "computer = 1\ncompound = 2\n")
-    nvim.ready()
-    nvim.type("Goy = ")
-    nvim.suggests("y = compute(a, b)")
-    nvim.type("comp\x0e")
-    nvim.until("vim.fn.complete_info({'selected'}).selected == 0", "an entry of the menu is selected")
-    nvim.terminal.until(lambda: nvim.terminal.row(2) == "y = computer", "the entry is on the screen, and no ghost")
-    nvim.type("\x05")
-    nvim.suggests("y = compute(a, b)")
-    nvim.type(TAB)
-    nvim.until("vim.fn.getline(3) == 'y = compute(a, b)'", "accepted")
-    assert nvim.save(path) == b"computer = 1\ncompound = 2\ny = compute(a, b)\n"
-
-
-@pytest.mark.parametrize("plugin", ["cmp", "blink.cmp"])
-def test_menus_of_plugins_hide_it(newest: Path, start: Start, daemon: EchoDaemon, plugin: str) -> None:
-    """The two functions of each plug-in that we call, since the plug-ins themselves are on no package index."""
-    nvim = start(newest)
-    nvim.open("a.py", "x = 1\n")
-    nvim.ready()
-    menu = """
-    local name = ...
-    local function is_open() return vim.g.open end
-    local function entry() return vim.g.selected and {} or nil end
-    package.loaded['cmp'] = name == 'cmp' and { visible = is_open, get_active_entry = entry } or nil
-    package.loaded['blink.cmp'] = name == 'blink.cmp' and { is_menu_visible = is_open, get_selected_item = entry } or nil"""
-    nvim.lua(menu, plugin)
-    nvim.lua("vim.g.open, vim.g.selected = true, false")
-    nvim.type("oy = ")
-    nvim.suggests("y = compute(a, b)")
-    nvim.lua("vim.g.selected = true")
-    nvim.type("c")
-    nvim.until("vim.fn.getline(2) == 'y = c'", "typed")
-    nvim.terminal.until(lambda: nvim.terminal.row(1) == "y = c", "the ghost is away")
-    assert nvim.lua("return require('understudy').accept()") is False
-    nvim.lua("vim.g.selected, vim.g.open = false, false")
-    nvim.type("o")
-    nvim.suggests("y = compute(a, b)")
-
-
-MAPPED = """
-local name, keymap = ...
-local function typed_tab() return vim.api.nvim_feedkeys(vim.keycode('<C-v><Tab>'), 'in', false) end
-local menu = { get_active_entry = function() return vim.g.selected and {} or nil end, visible = function() return vim.g.selected end }
-menu.confirm = function() vim.g.confirmed = true end
-package.loaded['cmp'] = name == 'nvim-cmp' and menu or nil
-local given = assert(loadstring('local cmp = ...; return {' .. keymap .. '}'))(menu)
-if name == 'nvim-cmp' then
-  vim.keymap.set('i', '<Tab>', function() given['<Tab>'](typed_tab) end, { buffer = true })
-else
-  vim.keymap.set('i', '<Tab>', function()
-    local ours, _, last = unpack(given.keymap['<Tab>'])
-    if not ours(menu) then
-      assert(last == 'fallback')
-      return '<C-v><Tab>'
-    end
-  end, { buffer = true, expr = true })
-end"""
-"""What the help tells to map, mapped as nvim-cmp and blink.cmp map it: per buffer, the one a function, the other an expression."""
-
-
-@pytest.mark.parametrize("plugin", ["nvim-cmp", "blink.cmp"])
-def test_tab_falls_through_the_mappings_of_the_help(
-    program: Path, start: Start, daemon: EchoDaemon, plugin: str
-) -> None:
-    page = (PLUGIN / "doc" / "understudy.txt").read_text()
-    keymap = re.search(rf"^{re.escape(plugin)}: >lua\n(.*?)^<$", page, re.S | re.M)
-    assert keymap is not None
-    nvim = start(program, "automatic = false")
-    path = nvim.open("a.py", "x = 1\n")
-    nvim.ready()
-    nvim.lua(MAPPED, plugin, keymap[1])
-    nvim.type("oy =" + TAB)
-    nvim.until("vim.fn.getline(2) == 'y =\\t'", "the tab is a tab where nothing is shown")
-    nvim.type(TRIGGER)
-    nvim.suggests("compute(a, b)")
-    nvim.type(TAB)
-    nvim.until("vim.fn.getline(2) == 'y =\\tcompute(a, b)'", "accepted")
-    if plugin == "nvim-cmp":
-        nvim.lua("vim.g.selected = true")
-        nvim.type(TAB)
-        nvim.until("vim.g.confirmed", "an entry of the menu comes first")
-    assert nvim.save(path) == b"x = 1\ny =\tcompute(a, b)\n"

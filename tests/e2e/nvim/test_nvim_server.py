@@ -346,6 +346,8 @@ def test_health_help_and_completion(newest: Path, start: Start, daemon: EchoDaem
     package.parent.mkdir(parents=True)
     package.symlink_to(PLUGIN)
     nvim = start(newest, init=site, lines=50)
+    places = nvim.lua("return require('understudy.executable').candidates(false)")
+    assert str(PLUGIN.parents[1] / ".venv/bin/understudy") in places, "a package is a link to the clone"
     nvim.lua("vim.cmd.helptags(...)", str(PLUGIN / "doc"))
     nvim.type(":help understudy-key-accept" + ENTER)
     nvim.shows("Take the suggestion. A step of its own for undo.")
@@ -370,7 +372,7 @@ local modules = vim.iter(vim.fs.dir(spec.dir .. '/lua')):totable()
 assert(#modules == 1, 'opts are for the one module of a plug-in')
 assert(spec.name == 'understudy', 'the last part of its path is the name of other plug-ins, too')
 require(modules[1][1]).setup(spec.opts)"""
-PACKER = "local function use(spec) assert(spec.as == 'understudy') spec.config() end\n%s"
+PACKER = "local function use(spec) assert(spec.as == 'understudy') assert(loadstring(string.dump(spec.config, true)))() end\n%s"
 """What the managers do with a plug-in, once it is in the runtime path."""
 
 

@@ -12,6 +12,7 @@ function M.candidates(command)
     return { type(command) == 'table' and command[1] or command }
   end
   local here = debug.getinfo(1, 'S').source:sub(2)
+  here = vim.uv.fs_realpath(here) or here -- packages are links to the clone
   local checkout = vim.fs.dirname(vim.fs.dirname(vim.fs.dirname(vim.fs.dirname(vim.fs.dirname(here)))))
   local home = vim.uv.os_homedir() or ''
   local candidates = {

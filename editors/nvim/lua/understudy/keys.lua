@@ -35,27 +35,40 @@ function M.ask_or_cycle(step)
   return true
 end
 
+local otherwise = {} ---@type table<string, string> what to press in place of each action
+
+--- The mapping of a key in all buffers.
+---@param key string
+---@return table<string, any>?
+local function mapping(key)
+  return vim.iter(vim.api.nvim_get_keymap('i')):find(function(one)
+    return vim.keycode(one.lhs) == vim.keycode(key)
+  end)
+end
+
 --- Keep what a key does now under a name of ours, so that it can be done in place of our action.
 ---@param key string
 ---@return string
 local function fallback(key)
   local name = '<Plug>(understudy-else-' .. key:gsub('[<>|\\]', '') .. ')'
-  local before = vim.fn.maparg(key, 'i', false, true)
-  if vim.tbl_isempty(before) or before.buffer == 1 then
-    vim.keymap.set('i', name, key)
-  elseif not (before.desc or ''):find('^understudy: ') then
+  if mapping(name) then
+    return name -- `setup` was called before: whoever has mapped over us since leads back to us
+  end
+  local before = mapping(key)
+  if before then
     before.lhs, before.lhsraw, before.lhsrawalt = name, vim.keycode(name), nil
     vim.fn.mapset('i', false, before)
+  else
+    vim.keymap.set('i', name, key)
   end
   return name
 end
 
 --- Do what a key is for, or else what it did before.
 ---@param name string
----@param otherwise string
-local function press(name, otherwise)
+function M.press(name)
   if not M.actions[name]() then
-    vim.api.nvim_feedkeys(vim.keycode(otherwise), 'im', false)
+    vim.api.nvim_feedkeys(vim.keycode(otherwise[name]), 'im', false)
   end
 end
 
@@ -64,11 +77,11 @@ end
 function M.map(keys)
   for name, key in pairs(keys or {}) do
     if key then
-      local otherwise = fallback(key)
+      otherwise[name] = fallback(key)
       -- A command, not an expression: that would be looked at before what was typed just ahead of it stands in the buffer.
-      vim.keymap.set('i', key, function()
-        press(name, otherwise)
-      end, { silent = true, desc = 'understudy: ' .. name:gsub('_', ' ') })
+      -- Its name, not a function: blink.cmp would call that later, after the keys that were typed behind it.
+      local press = ('<Cmd>lua require("understudy.keys").press("%s")<CR>'):format(name)
+      vim.keymap.set('i', key, press, { silent = true, desc = 'understudy: ' .. name:gsub('_', ' ') })
     end
   end
 end

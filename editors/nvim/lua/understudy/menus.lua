@@ -10,7 +10,8 @@ end
 local function nvim_cmp()
   local cmp = package.loaded['cmp']
   if cmp then
-    return cmp.visible(), cmp.get_active_entry() ~= nil
+    local view = cmp.core.view -- its public functions wait for its sources, at each key
+    return view:visible(), view:get_active_entry() ~= nil
   end
 end
 
@@ -39,7 +40,8 @@ end
 function M.watch(group, changed)
   local later = vim.schedule_wrap(changed)
   vim.api.nvim_create_autocmd({ 'CompleteChanged', 'CompleteDone' }, { group = group, callback = later })
-  -- The plugins' menus move without an event: look again after each key while one of them is there.
+  vim.api.nvim_create_autocmd('User', { group = group, pattern = 'BlinkCmp*', callback = later })
+  -- nvim-cmp's menu moves without an event, as blink.cmp's once did: look again after each key while one of them is there.
   vim.on_key(function()
     if (package.loaded['cmp'] or package.loaded['blink.cmp']) and vim.api.nvim_get_mode().mode:sub(1, 1) == 'i' then
       later()
