@@ -61,6 +61,7 @@ M['nvim-cmp'] = function(handlers)
       for key, handler in pairs(handlers(cmp)) do
         listen(key, handler)
       end
+      M.has_mapped = true
     end,
   })
 end
@@ -121,6 +122,7 @@ local function blink(version)
         for key, words in pairs(handlers(menu).keymap) do
           listen(key, words)
         end
+        M.has_mapped = true
       end,
     })
   end

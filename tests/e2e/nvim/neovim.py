@@ -74,7 +74,8 @@ class Neovim:
 
     def quit(self) -> None:
         """End as a user does, and wait for it."""
-        self.type(f"{ESCAPE}:qall!{ENTER}")
+        self.leave()
+        self.type(f":qall!{ENTER}")
         self.terminal.wait()
 
     def type(self, keys: str) -> None:
@@ -145,10 +146,14 @@ class Neovim:
         """Wait until a Lua expression is true, reading the screen meanwhile."""
         self.terminal.until(lambda: self.lua(f"return ({expression}) and true or false"), what)
 
-    def save(self, path: Path) -> bytes:
-        """Leave insert mode and write the file; its bytes."""
+    def leave(self) -> None:
+        """Leave insert mode. Keys that come right behind Escape would be taken for its Alt."""
         self.type(ESCAPE)
         self.until("vim.api.nvim_get_mode().mode == 'n'", "normal mode")
+
+    def save(self, path: Path) -> bytes:
+        """Leave insert mode and write the file; its bytes."""
+        self.leave()
         self.type(f":write{ENTER}")
         self.until("not vim.bo.modified and vim.api.nvim_get_mode().mode == 'n'", "the file is written")
         return path.read_bytes()

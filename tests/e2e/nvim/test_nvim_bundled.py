@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import PATIENT
-from neovim import ENTER, ESCAPE, PLUGIN, TAB, TRIGGER, Neovim
+from neovim import ENTER, PLUGIN, TAB, TRIGGER, Neovim
 from picture import svg
 from safetensors.numpy import save_file
 
@@ -100,12 +100,14 @@ def test_another_adapter_speaks_without_a_restart(newest: Path, start: Start, cl
     nvim.type("GA" + TRIGGER)
     base = shown(nvim)
     for command, told in ((f"adapter {name}", f"adapter {name} answers"), ("adapter base", "the base model answers")):
-        nvim.type(f"{ESCAPE}:Understudy {command}{ENTER}")
+        nvim.leave()
+        nvim.type(f":Understudy {command}{ENTER}")
         nvim.shows(told)
         nvim.type("A" + TRIGGER)
         if command != "adapter base":
             assert shown(nvim, unlike=base) != base
-            nvim.type(ESCAPE + ":Understudy adapter" + ENTER)
+            nvim.leave()
+            nvim.type(":Understudy adapter" + ENTER)
             nvim.shows(f"* {name}  strength 1")
             nvim.type("q")
             nvim.until(f"require('understudy').statusline():find('+ {name}', 1, true)", "its name is in the statusline")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from echo_daemon import EchoDaemon
-from neovim import ENTER, ESCAPE, PLUGIN, TAB, TRIGGER, Neovim
+from neovim import ESCAPE, PLUGIN, TAB, TRIGGER, Neovim
 
 pytestmark = pytest.mark.e2e
 Start = Callable[..., Neovim]
@@ -90,8 +90,10 @@ def test_tab_falls_through_the_mapping_of_the_help(
     begin(nvim, plugin)
     nvim.type(f"oab{TAB}cd")
     nvim.until("vim.fn.getline(2) == 'ab\\tcd'", "a tab is a tab, in its place, where nothing is shown")
-    nvim.type(f"{ESCAPE}oy ={TAB}{ESCAPE}")
-    nvim.until("vim.fn.getline(3) == 'y =\\t'", "and is not lost behind the key after it")
+    nvim.leave()
+    nvim.type(f"oy ={TAB}{ESCAPE}")
+    nvim.until("vim.fn.getline(3) == 'y =\\t'", "and is not lost before the key after it")
+    nvim.leave()
     nvim.type("A" + TRIGGER)
     nvim.suggests("compute(a, b)")
     nvim.type(TAB + "  # now")
@@ -108,8 +110,9 @@ def test_setting_up_twice_leads_tab_round_no_circle(
     nvim.open("a.py", "x = 1\n")
     nvim.ready()
     begin(nvim, plugin)
-    nvim.type(f"i{ESCAPE}")
-    nvim.until("vim.fn.mode() == 'n'", "the other plug-in has mapped its keys")
+    nvim.type("i")
+    nvim.until("menu.has_mapped", "the other plug-in has mapped its keys")
+    nvim.leave()
     nvim.lua("require('understudy').setup(require('understudy.config').options)")
     nvim.type(f"oa{TAB}b")
     nvim.until("vim.fn.getline(2) == 'amineb'", "what the key did before all")
@@ -118,8 +121,9 @@ def test_setting_up_twice_leads_tab_round_no_circle(
 def test_a_mapping_behind_a_buffers_own_is_kept(newest: Path, start: Start, daemon: EchoDaemon) -> None:
     init = "vim.keymap.set('i', '<Tab>', 'mine')\nvim.keymap.set('i', '<Tab>', 'here', { buffer = true })"
     nvim = start(newest, "automatic = false", init=init)
-    nvim.type(f"a{TAB}{ESCAPE}")
+    nvim.type("a" + TAB)
     nvim.until("vim.fn.getline(1) == 'here'", "the buffer's own")
-    nvim.type(f":enew!{ENTER}")
-    nvim.type(f"a{TAB}{ESCAPE}")
+    nvim.leave()
+    nvim.lua("vim.cmd.enew { bang = true }")
+    nvim.type("a" + TAB)
     nvim.until("vim.fn.getline(1) == 'mine'", "the one behind it")
