@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from local_runtime.daemon import endpoints
 from local_runtime.daemon.completions import completions
-from local_runtime.daemon.foreign.routes import foreign_routes
+from local_runtime.daemon.foreign.routes import foreign_routes, refusal_at
 from local_runtime.daemon.http import HttpProblem, HungUp, as_problem
 from local_runtime.daemon.openapi import openapi
 from local_runtime.daemon.service import Service
@@ -79,6 +79,7 @@ def _answering(endpoint: Endpoint, refusal: Callable[[HttpProblem], Response] = 
 async def _no_such_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     what = "is not served here" if status == 404 else f"does not answer {request.method}"
-    answer = HttpProblem(status, f"{request.url.path[:256]} {what}; /openapi.json lists what is").reply()
+    path = request.url.path
+    answer = refusal_at(path)(HttpProblem(status, f"{path[:256]} {what}; /openapi.json lists what is"))
     answer.headers.update(getattr(error, "headers", None) or {})
     return answer

@@ -8,9 +8,9 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from local_runtime.daemon.foreign.routes import refusal_at
 from local_runtime.daemon.http import HttpProblem
 from local_runtime.places import folder
 
@@ -28,13 +28,13 @@ class LoopbackGuard:
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """401 without the token, 403 for a foreign Host or Origin."""
+        """401 without the token, 403 for a foreign Host or Origin, in the words of the dialect that was asked."""
         given, scope = _token_and_rest(scope)
         problem = self._problem(scope, given)
         if problem is None:
             await self._app(scope, receive, send)
             return
-        answer: Response = problem.reply()
+        answer = refusal_at(scope["path"])(problem)
         if problem.status == 401:
             answer.headers["WWW-Authenticate"] = "Bearer"
         await answer(scope, receive, send)

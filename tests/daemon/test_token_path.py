@@ -49,6 +49,28 @@ async def test_nothing_else_does(path: str, headers: dict[str, str], status: int
         assert TOKEN not in reply.text
 
 
+@pytest.mark.parametrize("path", ["/generate", "/", "/models/bigcode/starcoder", "/api/generate"])
+async def test_clients_that_read_a_text_as_the_error_are_given_one(path: str) -> None:
+    """llm-ls shows the error as it is, and of another shape says at every keystroke that it is no JSON of its own."""
+    async with running() as daemon:
+        without_token = await ask(daemon, path)
+        from_a_page = await ask(daemon, f"/t/{TOKEN}{path}", {"Origin": "https://evil.example"})
+        by_another_method = await daemon.http.put(path)
+    assert (without_token.status_code, without_token.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert "understudy runtime status --token" in without_token.json()["error"]
+    assert (from_a_page.status_code, from_a_page.json()["error"]) == (403, "requests from web pages are refused")
+    assert (by_another_method.status_code, by_another_method.headers["Allow"]) == (405, "POST")
+    assert "does not answer PUT" in by_another_method.json()["error"]
+
+
+async def test_other_clients_are_refused_in_their_words_too() -> None:
+    async with running() as daemon:
+        llama = (await ask(daemon, "/infill")).json()["error"]
+        ours = [(await ask(daemon, path)).json()["error"] for path in ("/v1/completions", "/nowhere")]
+    assert (llama["code"], llama["type"]) == (401, "authentication_error")
+    assert [error["code"] for error in ours] == ["unauthorized"] * 2
+
+
 async def test_the_token_is_in_no_log_and_no_answer(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "local_runtime")
     async with running() as daemon:

@@ -26,7 +26,14 @@ from local_runtime.hole import Chunk
 
 WARM_UP_MS = 1
 """`t_max_predict_ms` of a request that only fills the KV cache; older clients ask for one token with it, newer ones for none."""
-_KIND = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 503: "unavailable_error"}
+_KIND = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    503: "unavailable_error",
+}
 _STOP_TYPE = {"end": "eos", "text": "word", "length": "limit"}
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from local_runtime.daemon.foreign import fauxpilot, llama_cpp, ollama
 from local_runtime.daemon.foreign import text_generation_inference as tgi
@@ -42,6 +44,16 @@ class ForeignRoute:
 def foreign_routes() -> tuple[ForeignRoute, ...]:
     """All of them. llama.cpp's are also under `/llama.cpp`, as its `/health` and ours are not the same."""
     return (*_llama_cpp(""), *_llama_cpp("/llama.cpp"), *_tgi(), *_ollama(), *_fauxpilot())
+
+
+def refusal_at(path: str) -> Callable[[HttpProblem], Response]:
+    """How the dialect that is answered at `path` says no, by whatever method it is asked; our own way elsewhere."""
+    return next((refusal for pattern, refusal in _refusals() if pattern.match(path)), HttpProblem.reply)
+
+
+@cache
+def _refusals() -> tuple[tuple[re.Pattern[str], Callable[[HttpProblem], Response]], ...]:
+    return tuple((compile_path(route.path)[0], route.refusal) for route in foreign_routes())
 
 
 def _llama_cpp(under: str) -> tuple[ForeignRoute, ...]:
