@@ -354,6 +354,7 @@ def test_health_help_and_completion(newest: Path, start: Start, daemon: EchoDaem
     nvim.type(":help understudy-key-accept" + ENTER)
     nvim.shows("Take the suggestion. A step of its own for undo.")
     nvim.type(":close" + ENTER)
+    nvim.until("vim.bo.buftype == ''", "the help is closed")
     names = nvim.lua("return vim.fn.getcompletion('Understudy ', 'cmdline')")
     assert names == nvim.lua("return require('understudy.commands').names()")
     assert nvim.lua("return vim.fn.getcompletion('Understudy res', 'cmdline')") == ["restart"]
