@@ -108,6 +108,7 @@ async def test_a_completion_of_llama_vscode() -> None:
     assert (answer["stop"], answer["stop_type"], answer["model"]) == (True, "eos", "echo")
     assert answer["timings"]["predicted_n"] == 7
     assert answer["generation_settings"]["samplers"] == []  # honest: neither top_k nor infill was applied
+    assert answer["generation_settings"]["n_ctx"] == 8192  # its status bar shows how much of it is used
     assert single.json()["content"] == "x"
     assert [choice["index"] for choice in sampled.json()] == [0, 1]
     assert sampled.json()[0]["generation_settings"]["samplers"] == ["top_p", "temperature"]

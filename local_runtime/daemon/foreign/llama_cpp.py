@@ -132,9 +132,10 @@ class LlamaVoice:
 
     media_type = "text/event-stream"
 
-    def __init__(self, asked: LlamaRequest, request: CompletionRequest) -> None:
+    def __init__(self, asked: LlamaRequest, request: CompletionRequest, service: Service) -> None:
         self._asked = asked
         self._request = request
+        self._service = service
         self._n_predicted: dict[int, int] = {}
         self._several_lines: set[int] = set()
 
@@ -165,7 +166,9 @@ class LlamaVoice:
         n_predicted = self._n_predicted.get(choice.index, 0) + len(choice.token_ids)
         said = LlamaReply(choice.index, choice.text, choice.token_ids, True, self._asked.id_slot, n_predicted, n_prompt)
         said.model = reply.model
-        said.generation_settings = _settings(self._request)
+        # llama.vscode's status bar says how much of the context is used, and reads its size here.
+        model = self._service.model
+        said.generation_settings = {"n_ctx": model.context_tokens if model else 0, **_settings(self._request)}
         said.prompt = ""
         said.has_new_line = "\n" in choice.text or choice.index in self._several_lines
         said.truncated = False
@@ -187,12 +190,12 @@ class LlamaVoice:
 
 async def infill(request: Request) -> Response:
     """`POST /infill`: a hole. A request that only fills the KV cache is background work."""
-    return await converse(request, LlamaRequest, _infill)
+    return await converse(request, LlamaRequest, lambda asked: _infill(asked, request.app.state.service))
 
 
 async def completion(request: Request) -> Response:
     """`POST /completion`: a prompt with sentinels, or any text to go on from."""
-    return await converse(request, LlamaRequest, _completion)
+    return await converse(request, LlamaRequest, lambda asked: _completion(asked, request.app.state.service))
 
 
 async def props(request: Request) -> Response:
@@ -217,17 +220,17 @@ def refusal(problem: HttpProblem) -> Response:
     return reply(_error(problem), problem.status)
 
 
-def _infill(asked: LlamaRequest) -> tuple[CompletionRequest, LlamaVoice]:
+def _infill(asked: LlamaRequest, service: Service) -> tuple[CompletionRequest, LlamaVoice]:
     # The newest chunks first: there is seldom room for all, and llama.cpp too keeps the end of the list.
     chunks = [Chunk(extra.filename or "", extra.text) for extra in reversed(asked.input_extra) if extra.text.strip()]
-    return _sampled(asked, hole_request(asked.input_prefix + asked.prompt, asked.input_suffix, chunks))
+    return _sampled(asked, hole_request(asked.input_prefix + asked.prompt, asked.input_suffix, chunks), service)
 
 
-def _completion(asked: LlamaRequest) -> tuple[CompletionRequest, LlamaVoice]:
-    return _sampled(asked, text_request(asked.prompt))
+def _completion(asked: LlamaRequest, service: Service) -> tuple[CompletionRequest, LlamaVoice]:
+    return _sampled(asked, text_request(asked.prompt), service)
 
 
-def _sampled(asked: LlamaRequest, request: CompletionRequest) -> tuple[CompletionRequest, LlamaVoice]:
+def _sampled(asked: LlamaRequest, request: CompletionRequest, service: Service) -> tuple[CompletionRequest, LlamaVoice]:
     n_predict = asked.max_tokens if asked.n_predict is None else asked.n_predict
     sampled(
         request, max_tokens=n_predict, temperature=asked.temperature, top_p=asked.top_p, seed=asked.seed,
@@ -241,7 +244,7 @@ def _sampled(asked: LlamaRequest, request: CompletionRequest) -> tuple[Completio
     request.priority = "background" if warms_up else "person"
     request.predict_ms = asked.t_max_predict_ms if asked.t_max_predict_ms >= 0 else None
     request.min_indent = min(max(asked.n_indent, 0), 4096)
-    return request, LlamaVoice(asked, request)
+    return request, LlamaVoice(asked, request, service)
 
 
 def _settings(request: CompletionRequest) -> dict[str, Any]:
