@@ -30,12 +30,20 @@ Progress = Callable[[int, int], None]
 
 
 def write_merged(
-    model: ModelFolder, adapter: Adapter, out: Path, strength: float = 1.0, *, dtype: str = "float16", progress: Progress | None = None
-) -> None:  # fmt: skip
+    model: ModelFolder,
+    adapter: Adapter,
+    out: Path,
+    strength: float = 1.0,
+    *,
+    dtype: str = "float16",
+    transformers: int = 5,
+    progress: Progress | None = None,
+) -> None:
     """Write weights, configuration and tokenizer into the folder `out`. Memory stays near the largest weight, in float32.
 
-    `dtype` float16 keeps a night's small changes, which bfloat16 would round away. Raises BadRequest for a weight that does
-    not fit into `dtype`, AdapterInvalid for an adapter that does not fit the model.
+    `dtype` float16 keeps a night's small changes, which bfloat16 would round away; `transformers` (4 or 5) is whose spelling
+    `config.json` follows. Raises BadRequest for a weight that does not fit into `dtype`, AdapterInvalid for an adapter that
+    does not fit the model.
     """
     low_ranks = read_low_ranks(adapter)
     check_fits(adapter, low_ranks, model.config)
@@ -43,7 +51,7 @@ def write_merged(
     _write_weights(out / "model.safetensors", model, low_ranks, strength, dtype=dtype, progress=tell)
     eos = model.eos_ids[0] if model.eos_ids else 0
     bos = model.bos_ids[0] if model.bos_ids else eos
-    config = huggingface_config(model.config, dtype, bos_id=bos, eos_id=eos)
+    config = huggingface_config(model.config, dtype, bos_id=bos, eos_id=eos, transformers=transformers)
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     for name in TOKENIZER_FILES:
         if (model.path / name).is_file():

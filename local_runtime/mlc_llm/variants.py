@@ -116,7 +116,7 @@ def _convert(shop: Workshop, adapter: Adapter, strength: float, building: Path) 
     model, log = shop.model, building.parent / "convert.log"
     shop.say(f"merging {adapter.path.name} into the weights")
     with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=building.parent) as merged:
-        write_merged(model, adapter, Path(merged), strength)
+        write_merged(model, adapter, Path(merged), strength, transformers=4)  # the spelling that MLC reads
         shop.say(f"mlc_llm quantises the weights with {adapter.path.name}")
         shop.running.run(shop.command.convert_weight(Path(merged), model.quantization.name, building), log)
     if not any((building / name).is_file() for name in ("tensor-cache.json", "ndarray-cache.json")):

@@ -32,8 +32,8 @@ def huggingface_config(
     if config.family == "gpt_bigcode":
         return _gpt(config, found) | {"dtype" if transformers >= 5 else "torch_dtype": dtype}
     if config.family == "starcoder2":
-        window = config.sliding_window or None
-        found |= {"norm_epsilon": config.norm_eps, "use_bias": config.mlp_bias, "sliding_window": window}
+        found |= {"norm_epsilon": config.norm_eps, "use_bias": config.mlp_bias, "use_cache": True}
+        found |= {"sliding_window": config.sliding_window or None}
     else:
         found |= {"rms_norm_eps": config.norm_eps}
     if config.family in ("llama", "granite"):

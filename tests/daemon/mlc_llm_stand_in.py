@@ -16,6 +16,17 @@ import tempfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+_SHAPE = "hidden_size intermediate_size num_attention_heads num_hidden_layers vocab_size"
+_QWEN = f"{_SHAPE} hidden_act num_key_value_heads rms_norm_eps rope_theta"
+REQUIRED = {
+    "llama": f"{_SHAPE} rms_norm_eps",
+    "qwen2": _QWEN,
+    "qwen3": f"{_QWEN} attention_bias",
+    "starcoder2": f"{_SHAPE} hidden_act num_key_value_heads norm_epsilon rope_theta use_bias use_cache bos_token_id eos_token_id",
+    "gpt_bigcode": "n_embd n_inner n_head n_layer n_positions layer_norm_epsilon vocab_size",
+}
+"""Fields without a default of the configurations in MLC's `*_model.py`."""
+
 
 def convert_weight(arguments: list[str]) -> None:
     from local_runtime.model.importing import import_model  # noqa: PLC0415
@@ -31,6 +42,10 @@ def convert_weight(arguments: list[str]) -> None:
     parser.add_argument("--output", "-o", type=Path, required=True)
     parser.add_argument("--lora-adapter", type=Path)
     parsed = parser.parse_args(arguments)
+    given = json.loads((parsed.config / "config.json").read_text())
+    missing = [name for name in REQUIRED[given["model_type"]].split() if name not in given]
+    if missing:
+        raise TypeError(f"missing required positional arguments: {missing}")
     parsed.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
         os.environ["UNDERSTUDY_HOME"] = home

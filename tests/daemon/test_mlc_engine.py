@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,24 @@ from local_runtime.engine import Adapter, Piece, Prompt, Sampling
 from local_runtime.errors import AdapterInvalid, BadRequest, BuildFailed, NotReady
 from local_runtime.fim import FimTokenizer
 from local_runtime.hole import Hole
-from local_runtime.mlc_llm.command import MlcCommand, find_command
+from local_runtime.mlc_llm.command import MlcCommand, Running, find_command
 from local_runtime.mlc_llm.mlc_engine import MlcEngine
+from local_runtime.mlc_llm.variants import Variant, Workshop, ensure_folder
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.importing import import_model
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import QUANTIZATIONS, quantize
-from local_runtime.model.synthetic import write_folder
+from local_runtime.model.synthetic import SHAPES, write_folder
 
 TINY = DecoderConfig("llama", 64, 96, 2, 4, 2, 16, 512, 512, tied_embeddings=True)
-MODULE = "model.layers.0.mlp.down_proj"
+MODULE = "model.layers.0.self_attn.o_proj"
+FAMILIES = {
+    "qwen2": (replace(TINY, family="qwen2", qkv_bias=True), MODULE),
+    "qwen3": (replace(TINY, family="qwen3", qk_norm=True), MODULE),
+    "starcoder2": (replace(SHAPES["tiny-starcoder2"], hidden_size=64, head_dim=16, sliding_window=0), MODULE),
+    "starcoder": (replace(SHAPES["tiny-starcoder"], hidden_size=64, head_dim=16), "transformer.h.0.attn.c_proj"),
+}
+"""Besides Llama, and a linear of 64 x 64 in each."""
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +83,12 @@ def names(environment: Path) -> list[str]:
     return [call["command"] for call in calls(environment)]
 
 
-def write_adapter(folder: Path, base_hash: str, seed: int = 0, size: float = 0.3) -> Adapter:
+def write_adapter(folder: Path, base_hash: str, seed: int = 0, size: float = 0.3, module: str = MODULE) -> Adapter:
     dice = np.random.default_rng(seed)
     folder.mkdir()
-    a, b = dice.normal(0, size, (4, 96)).astype(np.float32), dice.normal(0, size, (64, 4)).astype(np.float32)
+    a, b = dice.normal(0, size, (4, 64)).astype(np.float32), dice.normal(0, size, (64, 4)).astype(np.float32)
     save_file(
-        {f"base_model.model.{MODULE}.lora_A.weight": a, f"base_model.model.{MODULE}.lora_B.weight": b},
+        {f"base_model.model.{module}.lora_A.weight": a, f"base_model.model.{module}.lora_B.weight": b},
         folder / "adapter_model.safetensors",
     )
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 4}))
@@ -101,6 +110,10 @@ def said(engine: MlcEngine, adapter: Adapter | None = None, strength: float = 1.
 def prepare(engine: MlcEngine, adapter: Adapter | None = None, strength: float = 1.0) -> None:
     for _ in engine.prepare(adapter, strength):
         pass
+
+
+def shop(model: ModelFolder, environment: Path) -> Workshop:
+    return Workshop(model, find_command(str(environment)), Running(), lambda doing: None)
 
 
 def answer_of(folder: Path) -> str:
@@ -151,6 +164,20 @@ def test_an_adapter_is_merged_and_quantised_and_the_library_is_reused(
     assert names(environment).count("convert_weight") == names(environment).count("compile") == 1
     prepare(engine, mine, 0.5)
     assert said(engine, mine, 0.5) not in (base, answer_of(folder))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_mlc_knows_the_configuration_of_every_family_with_an_adapter(
+    environment: Path, tmp_path: Path, family: str
+) -> None:
+    """It has no definition of transformers 5's `rope_parameters`, and defaults for few fields."""
+    config, module = FAMILIES[family]
+    source = write_folder(tmp_path / "source", config)
+    model = ModelFolder.open(import_model(source, QUANTIZATIONS["q4f16_1"], family))
+    mine = write_adapter(tmp_path / "mine", model.base_hash, module=module)
+    merged = ModelFolder.open(ensure_folder(shop(model, environment), Variant(mine), (0,)))
+    assert merged.config == model.config
+    assert names(environment) == ["convert_weight"]
 
 
 def test_what_served_goes_on_until_the_new_one_is_there_and_if_it_fails(
