@@ -148,6 +148,7 @@ class MlcEngine:
         engine = RemoteEngine(
             server.connection, TokenWording(self._fim), str(folder),
             context_tokens=self.model.context_tokens, vocab_size=self.model.vocab_size, folder=self.model.folder,
+            sends_stops=False,  # it would drop the text of the token in which a stop string begins
         )  # fmt: skip
         return Served(variant, server, engine)
 

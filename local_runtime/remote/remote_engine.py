@@ -56,11 +56,22 @@ class RemoteEvent(msgspec.Struct):
 
 
 class RemoteEngine:
-    """`wording` says how prompts are put; `folder` is the tokenizer's, None without one."""
+    """`wording` says how prompts are put; `folder` is the tokenizer's, None without one.
+
+    Without `sends_stops` stop strings are looked for here alone, and the server is hung up on.
+    """
 
     def __init__(
-        self, connection: Connection, wording: Wording, name: str, *, context_tokens: int, vocab_size: int, folder: Path | None
-    ) -> None:  # fmt: skip
+        self,
+        connection: Connection,
+        wording: Wording,
+        name: str,
+        *,
+        context_tokens: int,
+        vocab_size: int,
+        folder: Path | None,
+        sends_stops: bool = True,
+    ) -> None:
         host = connection.address.host
         identity = hashlib.sha256(f"{connection.address.url}\0{name}".encode()).hexdigest()
         self.model = EngineModel(
@@ -78,6 +89,7 @@ class RemoteEngine:
         """Times that somebody waited for the server, or read what came."""
         self._connection = connection
         self._wording = wording
+        self._sends_stops = sends_stops
 
     def stream(
         self, prompt: Prompt, sampling: Sampling, adapter: Adapter | None = None, strength: float = 1.0
@@ -142,7 +154,7 @@ class RemoteEngine:
         }
         if sampling.seed is not None:
             body["seed"] = sampling.seed
-        if sampling.stop:
+        if sampling.stop and self._sends_stops:
             body["stop"] = sampling.stop[:MAX_STOPS]
         return body
 

@@ -104,6 +104,8 @@ def serve(arguments: list[str]) -> None:
             self.send_header("Content-Type", "text/event-stream; charset=utf-8")
             self.end_headers()
             for n, word in enumerate(answer.split(" ")):
+                if any(stop in word for stop in body.get("stop", ())):
+                    break  # as StopStrHandler: nothing of the token in which a stop string begins
                 self.say({"text": word if n == 0 else f" {word}", "index": 0, "finish_reason": None})
             self.say({"text": "", "index": 0, "finish_reason": "stop"})
             self.wfile.write(b"data: [DONE]\n\n")

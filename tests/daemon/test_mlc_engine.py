@@ -23,7 +23,7 @@ from local_runtime import doctor
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.daemon.options import RuntimeOptions
 from local_runtime.daemon.serving import open_engine
-from local_runtime.engine import Adapter, Piece, Prompt, Sampling
+from local_runtime.engine import Adapter, Piece, Prompt, Sampling, Stop
 from local_runtime.errors import AdapterInvalid, BadRequest, BuildFailed, NotReady
 from local_runtime.fim import FimTokenizer
 from local_runtime.hole import Hole
@@ -136,6 +136,14 @@ def test_the_base_is_served_as_it_is_on_this_machine_alone(
     config = json.loads((Path(arguments[0]) / "mlc-chat-config.json").read_text())
     assert set(config["conv_template"]["stop_token_ids"]) >= prompt(model).stop_ids
     assert engine.model.base_hash == model.base_hash
+
+
+def test_text_before_a_stop_string_is_kept_to_its_last_character(engine: MlcEngine, model: ModelFolder) -> None:
+    """A token such as `)\\n` is text and end at once, and MLC would keep all of it back."""
+    prepare(engine)
+    pieces = list(engine.stream(prompt(model), Sampling(stop=("ights",))))
+    assert "".join(piece.text for piece in pieces) == "we"
+    assert pieces[-1].stop is Stop.TEXT
 
 
 def test_an_adapter_is_merged_and_quantised_and_the_library_is_reused(
