@@ -18,6 +18,14 @@ from local_runtime.hole import Chunk, Hole
 MAX_PATH_CHARS = 512
 _SENTENCEPIECE = "▁"  # a space in SentencePiece's vocabulary: clients write a space, which is part of the layout
 _PATH = re.compile(rf"[^\s<>|]{{1,{MAX_PATH_CHARS}}}")
+_FILE_MARKS = tuple(dict.fromkeys(token for family in FAMILIES for token in family.sentinels if token in family.chunk))
+_REPOSITORY_MARKS = tuple(dict.fromkeys(token for family in FAMILIES for token in family.sentinels if "repo" in token))
+_CONTINUES = "<|system_separator_istruction_repository_level|>"  # between the last path and the prefix; spelled so
+_NAMED_FILE = re.compile(
+    rf"^(?:{'|'.join(map(re.escape, _FILE_MARKS))})"
+    rf"(?P<path>[^\r\n<>|]{{1,{MAX_PATH_CHARS}}})(?P<end>\n|{re.escape(_CONTINUES)})",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ class _Layout:
 
 
 def split_foreign(text: str) -> ForeignPrompt | None:
-    """Take a foreign prompt apart; None if it is plain text.
+    """Take a foreign prompt apart; None if it is plain text. Without a hole, files under marks have one at their end.
 
     The first sentinel must begin the text, but for file headers in the same family's sentinels, and the middle sentinel is
     the last one. So sentinels in the user's own file do no harm, except where they make it unknowable where the suffix
@@ -59,7 +67,21 @@ def split_foreign(text: str) -> ForeignPrompt | None:
         if found is not None:
             path = chunks.pop().path if chunks and not chunks[-1].text else ""
             return ForeignPrompt(Hole(path, "", *found), tuple(chunk for chunk in chunks if chunk.text))
-    return None
+    return split_files(text)
+
+
+def split_files(text: str) -> ForeignPrompt | None:
+    """Take apart files under a family's marks, with no hole; None if the text does not begin with such a mark.
+
+    The text of the last file is the prefix: twinny writes so at the end of a file, Continue before a suffix. Marks within
+    a line, and after the separator that Continue puts behind the last path, are the user's own.
+    """
+    files = list(_NAMED_FILE.finditer(text)) if text.startswith(_FILE_MARKS + _REPOSITORY_MARKS) else []
+    if not files:
+        return None
+    last = next((file for file in files if file["end"] == _CONTINUES), files[-1])
+    chunks = _header(text[: last.start()], _FILE_MARKS + _REPOSITORY_MARKS) or []
+    return ForeignPrompt(Hole(last["path"], "", text[last.end() :], ""), tuple(chunk for chunk in chunks if chunk.text))
 
 
 def _body(text: str, layout: _Layout) -> tuple[str, str] | None:

@@ -76,6 +76,29 @@ async def test_a_completion_of_twinny() -> None:
     assert asked.sampling.max_tokens == UNLIMITED_TOKENS
 
 
+@pytest.mark.parametrize("suffix", ["\n    return a", ""])
+async def test_files_that_continue_puts_before_the_prefix_are_chunks(suffix: str) -> None:
+    """What Continue does for a model whose name has qwen and coder in it (`qwenMultifileFimTemplate`)."""
+    prompt = (
+        "<|repo_name|>maths\n<|file_sep|>lcm.py\nfrom gcd import gcd\n"
+        "<|file_sep|>gcd.py<|system_separator_istruction_repository_level|>def gcd(a, b):\n"
+    )
+    async with running() as daemon:
+        heard = overhear(daemon)
+        await daemon.post("/api/generate", **continue_request(prompt=prompt, suffix=suffix))
+    assert heard.holes == [Hole("gcd.py", "", "def gcd(a, b):\n", suffix)]
+    assert heard.chunks == [(Chunk("lcm.py", "from gcd import gcd\n"),)]
+
+
+async def test_where_a_file_ends_twinny_sends_files_and_no_hole() -> None:
+    prompt = "<|file_sep|>src/tax.py\nRATE = 0.19\n<|file_sep|>src/shop.py\nfrom tax import "
+    async with running() as daemon:
+        heard = overhear(daemon)
+        await daemon.post("/api/generate", model="any", prompt=prompt, stream=True)
+    assert heard.holes == [Hole("src/shop.py", "", "from tax import ", "")]
+    assert heard.chunks == [(Chunk("src/tax.py", "RATE = 0.19\n"),)]
+
+
 async def test_an_empty_prompt_only_warms_the_model_up() -> None:
     """What twinny sends before the first keystroke, and Ollama's own way to load a model."""
     async with running() as daemon:

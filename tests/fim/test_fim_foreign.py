@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from local_runtime.errors import BadRequest
 from local_runtime.fim_families import FAMILIES, Family
-from local_runtime.fim_foreign import ForeignPrompt, split_foreign
+from local_runtime.fim_foreign import ForeignPrompt, split_files, split_foreign
 from local_runtime.hole import Chunk, Hole
 
 SENTINELS = tuple({token for family in FAMILIES for token in (*family.sentinels, *family.stops)})
@@ -68,6 +68,35 @@ def test_files_before_the_hole_are_chunks_and_the_last_one_names_the_file() -> N
 
 
 @pytest.mark.parametrize(
+    ("text", "chunks", "prefix"),
+    [
+        pytest.param("<|file_sep|>a.py\nA = 1\n<|file_sep|>src/my shop.py\nx = ",
+                     (Chunk("a.py", "A = 1\n"),), "x = ", id="Qwen"),
+        pytest.param("<repo_name>shop\n<file_sep>a.py\nA = 1\n<file_sep>src/my shop.py\nx = ",
+                     (Chunk("a.py", "A = 1\n"),), "x = ", id="StarCoder"),
+        pytest.param("<|file_separator|>a.py\nA = 1\n<|file_separator|>src/my shop.py\nx = ",
+                     (Chunk("a.py", "A = 1\n"),), "x = ", id="CodeGemma"),
+        pytest.param("<|repo_name|>shop\n<|file_sep|>src/my shop.py\n", (), "", id="an empty file alone"),
+        pytest.param("<|file_sep|>src/my shop.py\nA = '<|file_sep|>b.py\n'", (), "A = '<|file_sep|>b.py\n'",
+                     id="a mark in the user's file"),
+    ],
+)  # fmt: skip
+def test_files_without_a_hole_are_gone_on_from_at_the_end_of_the_last(
+    text: str, chunks: tuple[Chunk, ...], prefix: str
+) -> None:
+    """What twinny sends where nothing follows the cursor."""
+    assert split_foreign(text) == ForeignPrompt(Hole("src/my shop.py", "", prefix, ""), chunks)
+
+
+def test_what_follows_continues_separator_is_the_users_own() -> None:
+    separator = "<|system_separator_istruction_repository_level|>"
+    own = f"MARK = 1\n<|file_sep|>b.py\n<|file_sep|>c.py{separator}"
+    text = f"<|repo_name|>shop\n<|file_sep|>tax.py\nRATE = 1\n<|file_sep|>shop.py{separator}{own}"
+    assert split_files(text) == ForeignPrompt(Hole("shop.py", "", own, ""), (Chunk("tax.py", "RATE = 1\n"),))
+    assert split_files(own) is None
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
@@ -76,6 +105,10 @@ def test_files_before_the_hole_are_chunks_and_the_last_one_names_the_file() -> N
         "<fim_prefix>a<fim_middle>",
         "<fim_prefix>a<fim_suffix>b",
         "a[SUFFIX]b[PREFIX]c",
+        "<|endoftext|>def f():\n",
+        "<filename>a.py\n</filename>\n",
+        "<|repo_name|>shop\n",
+        "MARK = 1\n<|file_sep|>a.py\n",
     ],
 )
 def test_other_text_is_plain_text(text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from local_runtime.daemon.http import HttpProblem
 from local_runtime.daemon.wire import CompletionRequest, ContextChunk
 from local_runtime.errors import BadRequest
-from local_runtime.fim_foreign import split_foreign
+from local_runtime.fim_foreign import split_files, split_foreign
 from local_runtime.hole import Chunk
 
 UNLIMITED_TOKENS = 256
@@ -22,6 +22,14 @@ def hole_request(prefix: str, suffix: str, chunks: Sequence[Chunk] = (), path: s
     """A request for a hole; the first chunk is the one to keep when there is no room for all."""
     context = [ContextChunk(chunk.path, chunk.text) for chunk in chunks[:MAX_CHUNKS]]
     return CompletionRequest(prompt=prefix, suffix=suffix, context=context or None, path=path)
+
+
+def prefix_request(prompt: str, suffix: str) -> CompletionRequest:
+    """A request for a hole; the files that somebody's marks put before the prefix are chunks."""
+    found = split_files(prompt)
+    if found is None:
+        return hole_request(prompt, suffix)
+    return hole_request(found.hole.prefix, suffix, found.chunks, found.hole.path)
 
 
 def text_request(prompt: str) -> CompletionRequest:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from local_runtime import __version__
 from local_runtime.daemon.conversation import converse
-from local_runtime.daemon.foreign.asking import hole_request, sampled, sentence, text_request
+from local_runtime.daemon.foreign.asking import prefix_request, sampled, sentence, text_request
 from local_runtime.daemon.http import HttpProblem, read, reply
 from local_runtime.daemon.service import Service
 from local_runtime.daemon.wire import CompletionReply, CompletionRequest
@@ -210,7 +210,7 @@ def _understood(asked: OllamaRequest) -> tuple[CompletionRequest, OllamaVoice]:
     if asked.suffix is None or (not asked.suffix and _has_sentinels(asked.prompt)):
         request = text_request(asked.prompt)
     else:
-        request = hole_request(asked.prompt, asked.suffix)
+        request = prefix_request(asked.prompt, asked.suffix)
     sampled(
         request, max_tokens=0 if only_load else options.num_predict, temperature=options.temperature,
         top_p=options.top_p, seed=options.seed, stop=options.stop,
