@@ -21,6 +21,8 @@ _PATH = re.compile(rf"[^\s<>|]{{1,{MAX_PATH_CHARS}}}")
 _FILE_MARKS = tuple(dict.fromkeys(token for family in FAMILIES for token in family.sentinels if token in family.chunk))
 _REPOSITORY_MARKS = tuple(dict.fromkeys(token for family in FAMILIES for token in family.sentinels if "repo" in token))
 _CONTINUES = "<|system_separator_istruction_repository_level|>"  # between the last path and the prefix; spelled so
+_TURN, _USER, _ANSWER = "<|im_start|>", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
+"""ChatML around a prompt, as twinny writes it for models that it takes to know conversations alone."""
 _NAMED_FILE = re.compile(
     rf"^(?:{'|'.join(map(re.escape, _FILE_MARKS))})"
     rf"(?P<path>[^\r\n<>|]{{1,{MAX_PATH_CHARS}}})(?P<end>\n|{re.escape(_CONTINUES)})",
@@ -56,6 +58,7 @@ def split_foreign(text: str) -> ForeignPrompt | None:
     the last one. So sentinels in the user's own file do no harm, except where they make it unknowable where the suffix
     begins: that raises BadRequest.
     """
+    text = _without_chat(text)
     for layout in _layouts():
         at = text.find(layout.first)
         if at < 0:
@@ -82,6 +85,14 @@ def split_files(text: str) -> ForeignPrompt | None:
     last = next((file for file in files if file["end"] == _CONTINUES), files[-1])
     chunks = _header(text[: last.start()], _FILE_MARKS + _REPOSITORY_MARKS) or []
     return ForeignPrompt(Hole(last["path"], "", text[last.end() :], ""), tuple(chunk for chunk in chunks if chunk.text))
+
+
+def _without_chat(text: str) -> str:
+    """The user's first turn, where a conversation is all there is and the answer is next; any other text as it is."""
+    if not (text.startswith(_TURN) and text.endswith(_ANSWER)):
+        return text
+    _, _, asked = text.removesuffix(_ANSWER).partition(_USER)
+    return asked
 
 
 def _body(text: str, layout: _Layout) -> tuple[str, str] | None:

@@ -88,6 +88,22 @@ def test_files_without_a_hole_are_gone_on_from_at_the_end_of_the_last(
     assert split_foreign(text) == ForeignPrompt(Hole("src/my shop.py", "", prefix, ""), chunks)
 
 
+@pytest.mark.parametrize("before", ["", "<|im_start|>system\nYou complete code.<|im_end|>\n"])
+def test_a_prompt_may_be_a_turn_of_a_conversation(before: str) -> None:
+    """What twinny makes of its prompt for a model whose name has qwen3-coder in it."""
+    own = "<|im_end|>\n<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n"
+    files, hole = "<|file_sep|>tax.py\nRATE = 1\n<|file_sep|>shop.py\n", "<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>"
+
+    def turn(prompt: str) -> ForeignPrompt | None:
+        return split_foreign(f"{before}<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n")
+
+    chunks = (Chunk("tax.py", "RATE = 1\n"),)
+    assert turn(hole) == ForeignPrompt(Hole("", "", "a", "b"))
+    assert turn(files + hole) == ForeignPrompt(Hole("shop.py", "", "a", "b"), chunks)
+    assert turn(files + "a" + own) == ForeignPrompt(Hole("shop.py", "", "a" + own, ""), chunks)
+    assert turn("def f():\n") is None
+
+
 def test_what_follows_continues_separator_is_the_users_own() -> None:
     separator = "<|system_separator_istruction_repository_level|>"
     own = f"MARK = 1\n<|file_sep|>b.py\n<|file_sep|>c.py{separator}"
