@@ -146,7 +146,7 @@ async def test_when_its_time_is_over_a_completion_ends_after_a_line() -> None:
 
 
 async def test_a_prompt_with_sentinels_is_taken_apart() -> None:
-    """llm-ls' and twinny's `llamacpp`: the layout of some model, made by the client."""
+    """twinny's `llamacpp`, and llm-ls' with this address: the layout of some model, made by the client."""
     async with running(EchoEngine(default=Script(("mid",)))) as daemon:
         heard = overhear(daemon)
         reply = await daemon.post("/completion", prompt="<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>", n_predict=-1)

@@ -1,9 +1,10 @@
-"""llama.cpp's server: `/infill` and `/completion`, as llama.vim, llama.vscode and llm-ls use them; `/props`, `/health`.
+"""llama.cpp's server: `/infill` and `/completion`, as llama.vim, llama.vscode and twinny use them; `/props`, `/health`.
 
 Formats: llama.cpp's `tools/server/README.md`, its `to_json_non_oaicompat` (`server-task.cpp`), the requests of llama.vim's
 `autoload/llama.vim` and llama.vscode's `src/llama-server.ts`. What differs: a request without `temperature` is greedy, and
 of all samplers only temperature and top_p are applied; `generation_settings` says what was. `t_max_prompt_ms`, `id_slot`
-and `cache_prompt` change nothing: the KV cache of any matching prompt is reused.
+and `cache_prompt` change nothing: the KV cache of any matching prompt is reused. llm-ls' backend `llamacpp` asks
+`/v1/completions` and reads llama.cpp's answer there: it must be given the address of `/completion`, and told to leave it so.
 """
 
 from __future__ import annotations
