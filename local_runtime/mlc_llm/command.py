@@ -6,10 +6,10 @@ It lives in an environment of its own, because MLC's TVM is another package of t
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,9 @@ from local_runtime.places import places
 NAME = "mlc_llm"
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "TVM_LIBRARY_PATH", "TVM_USE_RUNTIME_LIB", "TVM_NUM_THREADS")
 """Variables that would make MLC's Python load our packages, or our TVM's settings."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_EXCEPTION = re.compile(r"[\w.]*(Error|Exception): ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,15 @@ def find_command(environment: str | None, device: str = "auto") -> MlcCommand:
 
 
 def environment() -> dict[str, str]:
-    """Our environment without what is ours alone."""
-    return {name: value for name, value in os.environ.items() if name not in _OURS}
+    """Our environment without what is ours alone. Nothing that MLC prints is held back: its last line is its last word."""
+    return {name: value for name, value in os.environ.items() if name not in _OURS} | {"PYTHONUNBUFFERED": "1"}
+
+
+def last_words(log: Path) -> str:
+    """The last exception of a program's output, else its last line."""
+    lines = _COLOUR.sub("", log.read_text(errors="replace")).strip().splitlines()
+    exceptions = [line for line in lines if _EXCEPTION.match(line)]
+    return (exceptions or lines or ["no message"])[-1][:300]
 
 
 class Running:
@@ -94,11 +104,7 @@ class Running:
                 )
             status = self._process.wait()
         if status != 0:
-            said = deque(log.read_text(errors="replace").strip().splitlines(), maxlen=1)
-            raise BuildFailed(
-                f"{NAME} {arguments[1]} ended with status {status}: {said[0][:300] if said else 'no message'}",
-                f"less {log}",
-            )
+            raise BuildFailed(f"{NAME} {arguments[1]} ended with status {status}: {last_words(log)}", f"less {log}")
 
     def end(self) -> None:
         """End what runs, and let nothing else begin."""

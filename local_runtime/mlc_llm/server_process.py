@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from local_runtime.errors import BuildFailed, RemoteFailed
-from local_runtime.mlc_llm.command import MlcCommand
+from local_runtime.mlc_llm.command import MlcCommand, last_words
 from local_runtime.remote.address import parse_address
 from local_runtime.remote.connection import Connection
 
@@ -62,9 +62,8 @@ class MlcServer:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if not self.alive:
-                words = log.read_text(errors="replace").strip().splitlines()[-1:]
                 status = self._process.returncode
-                raise BuildFailed(f"mlc_llm serve ended with status {status}: {' '.join(words)[:300]}", f"less {log}")
+                raise BuildFailed(f"mlc_llm serve ended with status {status}: {last_words(log)}", f"less {log}")
             with suppress(RemoteFailed):
                 self.connection.look("/v1/models")
                 return

@@ -124,8 +124,10 @@ def main() -> None:
     name, arguments = sys.argv[1], sys.argv[2:]
     with Path(sys.argv[0]).with_name("calls.jsonl").open("a") as calls:
         calls.write(json.dumps({"command": name, "arguments": arguments, "pid": os.getpid()}) + "\n")
+    print(f"{name} begins")
     if Path(sys.argv[0]).with_name(f"{name}-fails").exists():
-        sys.exit(f"error: {name} was told to fail")
+        print(f"error: {name} was told to fail", file=sys.stderr)  # which is not held back
+        sys.exit(1)
     {"convert_weight": convert_weight, "compile": compile_, "serve": serve}[name](arguments)
 
 

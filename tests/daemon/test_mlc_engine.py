@@ -27,7 +27,7 @@ from local_runtime.engine import Adapter, Piece, Prompt, Sampling, Stop
 from local_runtime.errors import AdapterInvalid, BadRequest, BuildFailed, NotReady
 from local_runtime.fim import FimTokenizer
 from local_runtime.hole import Hole
-from local_runtime.mlc_llm.command import MlcCommand, Running, find_command
+from local_runtime.mlc_llm.command import MlcCommand, Running, find_command, last_words
 from local_runtime.mlc_llm.mlc_engine import MlcEngine
 from local_runtime.mlc_llm.variants import Variant, Workshop, ensure_folder
 from local_runtime.model.decoder_config import DecoderConfig
@@ -58,8 +58,9 @@ def model(source: Path) -> ModelFolder:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> Path:
-    """An environment with the stand-in in its `bin`."""
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment with the stand-in in its `bin`. As at a user's, Python holds back what is printed into a file."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     command = tmp_path / "env" / "bin" / "mlc_llm"
     command.parent.mkdir(parents=True)
     code = Path(mlc_llm_stand_in.__file__).read_text()
@@ -241,6 +242,21 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words(model: ModelFo
     with pytest.raises(BuildFailed, match="serve ended with status 1: error: serve was told to fail"):
         prepare(engine)
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("", "no message"),
+        ("loading\nKilled\n", "Killed"),
+        ("Traceback:\nValueError: too large:\n  4 GB\n  of 2 GB\n", "ValueError: too large:"),
+        ("KeyError: 'x'\nDuring handling:\ntvm.error.InternalError: no device\n", "tvm.error.InternalError: no device"),
+        ("[date] \x1b[1;31mError\x1b[0m: none\n", "[date] Error: none"),
+    ],
+)
+def test_the_last_words_are_the_exception_or_the_last_line(tmp_path: Path, output: str, words: str) -> None:
+    (tmp_path / "log").write_text(output)
+    assert last_words(tmp_path / "log") == words
 
 
 def test_what_it_cannot_do_it_says(engine: MlcEngine, source: Path, environment: Path, model: ModelFolder) -> None:
