@@ -24,6 +24,7 @@ from local_runtime.merged_weights import write_merged
 from local_runtime.mlc_llm.command import MlcCommand, Running
 from local_runtime.model import chat_config
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.model.tensor_cache import FILE_NAMES
 from local_runtime.places import folder, places
 
 BASE = "base"
@@ -101,15 +102,22 @@ def ensure_folder(shop: Workshop, variant: Variant, stop_ids: Collection[int]) -
         if not home.is_dir():
             with _new_folder(home) as building:
                 if variant.adapter is None or variant.key == BASE:
-                    for name in model.files:
-                        if (model.path / name).is_file():
-                            (building / name).symlink_to(model.path / name)
+                    _link(model, building)
                 else:
                     _convert(shop, variant.adapter, variant.strength, building)
                 _write_config(model, building, stop_ids)
         home.touch()
         _clear_old(root, home)
     return home
+
+
+def _link(model: ModelFolder, building: Path) -> None:
+    """The model's own files. An mlc_llm knows one name of the listing alone, by its age: it has both."""
+    listing = next(name for name in FILE_NAMES if name in model.files)
+    for name in model.files.union(FILE_NAMES):
+        source = model.path / (listing if name in FILE_NAMES else name)
+        if source.is_file():
+            (building / name).symlink_to(source)
 
 
 def _convert(shop: Workshop, adapter: Adapter, strength: float, building: Path) -> None:
@@ -119,7 +127,7 @@ def _convert(shop: Workshop, adapter: Adapter, strength: float, building: Path) 
         write_merged(model, adapter, Path(merged), strength, transformers=4)  # the spelling that MLC reads
         shop.say(f"mlc_llm quantises the weights with {adapter.path.name}")
         shop.running.run(shop.command.convert_weight(Path(merged), model.quantization.name, building), log)
-    if not any((building / name).is_file() for name in ("tensor-cache.json", "ndarray-cache.json")):
+    if not any((building / name).is_file() for name in FILE_NAMES):
         raise BuildFailed("mlc_llm convert_weight wrote no weights", f"less {log}")
     for name in chat_config.TOKENIZER_FILES:
         if (model.path / name).is_file():

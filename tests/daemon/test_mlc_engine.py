@@ -35,6 +35,7 @@ from local_runtime.model.importing import import_model
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import QUANTIZATIONS, quantize
 from local_runtime.model.synthetic import SHAPES, write_folder
+from local_runtime.model.tensor_cache import FILE_NAMES
 
 TINY = DecoderConfig("llama", 64, 96, 2, 4, 2, 16, 512, 512, tied_embeddings=True)
 MODULE = "model.layers.0.self_attn.o_proj"
@@ -173,6 +174,14 @@ def test_an_adapter_is_merged_and_quantised_and_the_library_is_reused(
     assert names(environment).count("convert_weight") == names(environment).count("compile") == 1
     prepare(engine, mine, 0.5)
     assert said(engine, mine, 0.5) not in (base, answer_of(folder))
+
+
+@pytest.mark.parametrize("name", FILE_NAMES)
+def test_the_base_is_listed_under_both_names(model: ModelFolder, environment: Path, name: str) -> None:
+    """Each mlc_llm reads one of them alone, by its age."""
+    listing = (model.path / FILE_NAMES[0]).rename(model.path / name).read_bytes()
+    folder = ensure_folder(shop(ModelFolder.open(model.path), environment), Variant(), (0,))
+    assert [(folder / one).read_bytes() for one in FILE_NAMES] == [listing, listing]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
