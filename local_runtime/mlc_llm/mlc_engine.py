@@ -144,7 +144,7 @@ class MlcEngine:
         library = ensure_library(shop)
         folder = ensure_folder(shop, variant, self._fim.stop_ids.union(shop.model.eos_ids))
         shop.say("mlc_llm loads the weights")
-        server = MlcServer(shop.command, folder, library, folder.parent / "serve.log", self._ending)
+        server = MlcServer(shop.command, folder, library, folder / "serve.log", self._ending)
         engine = RemoteEngine(
             server.connection, TokenWording(self._fim), str(folder),
             context_tokens=self.model.context_tokens, vocab_size=self.model.vocab_size, folder=self.model.folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -19,6 +20,9 @@ START_SECONDS = 600.0
 """mlc_llm loads the weights onto the device before it answers."""
 LOOK_SECONDS = 0.1
 END_SECONDS = 15.0
+_DEAD_THREAD = re.compile(rb"^Exception in thread .*\n(.*\n)*?[\w.]*(Error|Exception)\b", re.MULTILINE)
+"""What Python says when MLC's engine ends in its thread: the process goes on, and answers nothing."""
+_LAST_BYTES = 1 << 16
 
 
 class MlcServer:
@@ -29,19 +33,20 @@ class MlcServer:
         port = _free_port()
         line = [sys.executable, "-m", "local_runtime.mlc_llm.watched", *command.serve(folder, library, port)]
         self._ended = False
+        self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
         self.connection = Connection(parse_address(f"http://127.0.0.1:{port}"))
         try:
-            self._wait_ready(log, ending)
+            self._wait_ready(ending)
         except BaseException:
             self.close()
             raise
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process.poll() is None
+        """Whether the process runs, and its threads do."""
+        return self._process.poll() is None and not self._hangs()
 
     def close(self) -> None:
         """End it."""
@@ -58,18 +63,28 @@ class MlcServer:
             self._process.kill()
             self._process.wait()
 
-    def _wait_ready(self, log: Path, ending: threading.Event) -> None:
+    def _hangs(self) -> bool:
+        with (
+            suppress(FileNotFoundError),
+            self._log.open("rb") as log,
+        ):  # old variants are deleted, and their logs with them
+            log.seek(max(0, self._log.stat().st_size - _LAST_BYTES))
+            return _DEAD_THREAD.search(log.read()) is not None
+        return False
+
+    def _wait_ready(self, ending: threading.Event) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if not self.alive:
-                status = self._process.returncode
-                raise BuildFailed(f"mlc_llm serve ended with status {status}: {last_words(log)}", f"less {log}")
+                status = self._process.poll()
+                how = "hangs" if status is None else f"ended with status {status}"
+                raise BuildFailed(f"mlc_llm serve {how}: {last_words(self._log)}", f"less {self._log}")
             with suppress(RemoteFailed):
                 self.connection.look("/v1/models")
                 return
             if ending.wait(LOOK_SECONDS):
                 raise BuildFailed("mlc_llm serve was ended")
-        raise BuildFailed(f"mlc_llm serve does not answer after {START_SECONDS:g} seconds", f"less {log}")
+        raise BuildFailed(f"mlc_llm serve does not answer after {START_SECONDS:g} seconds", f"less {self._log}")
 
 
 def _free_port() -> int:

@@ -24,7 +24,7 @@ from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.daemon.options import RuntimeOptions
 from local_runtime.daemon.serving import open_engine
 from local_runtime.engine import Adapter, Piece, Prompt, Sampling, Stop
-from local_runtime.errors import AdapterInvalid, BadRequest, BuildFailed, NotReady
+from local_runtime.errors import AdapterInvalid, BadRequest, BuildFailed, EngineDied, NotReady
 from local_runtime.fim import FimTokenizer
 from local_runtime.hole import Hole
 from local_runtime.mlc_llm.command import MlcCommand, Running, find_command, last_words
@@ -251,6 +251,27 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words(model: ModelFo
     with pytest.raises(BuildFailed, match="serve ended with status 1: error: serve was told to fail"):
         prepare(engine)
     engine.close()
+
+
+def test_a_server_that_hangs_since_its_thread_has_died_is_told_and_leaves_what_serves(
+    engine: MlcEngine, model: ModelFolder, environment: Path, tmp_path: Path
+) -> None:
+    prepare(engine)
+    (environment / "bin" / "serve-hangs").touch()
+    with pytest.raises(BuildFailed, match="serve hangs: ValueError: the weights were told not to load"):
+        prepare(engine, write_adapter(tmp_path / "mine", model.base_hash))
+    assert said(engine) == answer_of(model.path)
+
+
+def test_a_thread_that_dies_later_ends_the_engine(engine: MlcEngine, environment: Path) -> None:
+    prepare(engine)
+    log = Path(calls(environment)[-1]["arguments"][0]) / "serve.log"
+    with log.open("a") as output:
+        output.write("Exception in thread Thread-1 (_background_loop):\nTraceback\nValueError: x\n")
+    with pytest.raises(EngineDied, match="server has ended"):
+        said(engine)
+    log.unlink()  # as with the folder of a variant that was used long ago
+    assert said(engine).startswith("weights ")
 
 
 @pytest.mark.parametrize(
