@@ -21,6 +21,7 @@ NAME = "mlc_llm"
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "TVM_LIBRARY_PATH", "TVM_USE_RUNTIME_LIB", "TVM_NUM_THREADS")
 """Variables that would make MLC's Python load our packages, or our TVM's settings."""
 
+_WHEELS = ("mlc_", "tvm", "apache_tvm_ffi")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception): ")
 
@@ -34,9 +35,11 @@ class MlcCommand:
 
     @property
     def identity(self) -> str:
-        """Changes when another mlc_llm is installed: its libraries are then compiled anew."""
+        """Changes when another mlc_llm, or another TVM beside it, is installed: its libraries are then compiled anew."""
         found = self.executable.stat()
-        return f"{self.executable} {found.st_mtime_ns} {found.st_size} {self.device}"
+        lib = self.executable.resolve().parent.parent / "lib"
+        wheels = sorted(path.name for kind in _WHEELS for path in lib.glob(f"python*/site-packages/{kind}*.dist-info"))
+        return f"{self.executable} {found.st_mtime_ns} {found.st_size} {self.device} {wheels}"
 
     def convert_weight(self, source: Path, quantization: str, out: Path) -> list[str]:
         """Quantise a Hugging Face folder into `tensor-cache.json` and shards."""

@@ -64,10 +64,8 @@ class MlcServer:
             self._process.wait()
 
     def _hangs(self) -> bool:
-        with (
-            suppress(FileNotFoundError),
-            self._log.open("rb") as log,
-        ):  # old variants are deleted, and their logs with them
+        # Variants that were used long ago are deleted, and their logs with them.
+        with suppress(FileNotFoundError), self._log.open("rb") as log:
             log.seek(max(0, self._log.stat().st_size - _LAST_BYTES))
             return _DEAD_THREAD.search(log.read()) is not None
         return False

@@ -309,6 +309,21 @@ def test_where_the_command_is(environment: Path, monkeypatch: pytest.MonkeyPatch
     assert find_command(None, "cuda") == MlcCommand(command, "cuda")
 
 
+def test_another_tvm_beside_the_command_is_another_command(environment: Path, tmp_path: Path) -> None:
+    """Libraries are compiled for one TVM, and its wheel leaves mlc_llm's command as it is."""
+    packages = environment / "lib" / "python3.13" / "site-packages"
+    packages.mkdir(parents=True)
+    (tmp_path / "mlc_llm").symlink_to(environment / "bin" / "mlc_llm")
+    command = find_command(str(tmp_path / "mlc_llm"))
+    seen = {command.identity}
+    for name in ("mlc_ai_nightly_cpu-0.20", "tvm-0.21", "apache_tvm_ffi-0.1.2"):
+        (packages / f"{name}.dist-info").mkdir()
+        seen.add(command.identity)
+    assert len(seen) == 4
+    (packages / "numpy-2.0.dist-info").mkdir()
+    assert command.identity in seen
+
+
 def test_doctor_and_the_settings_know_it(
     environment: Path, model: ModelFolder, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
