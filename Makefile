@@ -45,13 +45,25 @@ check: $(VENV)/dev ## lint, types, import contracts
 # One pytest per area, the cheap ones first: a failure shows early, and torch and the compiler share no process with the rest.
 AREAS := tests/test_house.py tests/fim tests/context tests/nvim tests/vscode tests/lsp tests/model tests/collect tests/examples \
 	tests/daemon tests/engine tests/compiler tests/tuning tests/gate tests/nightly tests/bundled
-E2E := tests/e2e/install tests/e2e/nvim tests/e2e/vscode
+E2E := tests/e2e/install tests/e2e/nvim tests/e2e/vscode $(filter-out tests/test_house.py,$(AREAS))
+# Two at a time, since most wait for one core or for another process; what each one says is shown in one piece, where make can do that.
+AT_ONCE := $(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+.PHONY: $(AREAS:%=quick/%) $(E2E:%=e2e/%)
 
 quick: $(VENV)/dev ## tests that need no process of the product's and no minutes each
-	@set -e; for area in $(AREAS); do echo "$$area"; $(BIN)/pytest -q -m 'not e2e and not slow' $$area; done
+	@$(AT_ONCE) $(AREAS:%=quick/%)
+
+$(AREAS:%=quick/%): quick/%:
+	@echo "$*"; $(BIN)/pytest -q -m 'not e2e and not slow' $*
 
 e2e: $(VENV)/dev ## the other tests: slow ones, and real processes: daemon, language server, night, VS Code, Neovim
-	@set -e; for area in $(filter-out tests/test_house.py,$(AREAS)) $(E2E); do echo "$$area"; $(BIN)/pytest -q -m 'e2e or slow' $$area || test $$? = 5; done
+	@$(AT_ONCE) $(E2E:%=e2e/%)
+
+$(E2E:%=e2e/%): e2e/%:
+	@echo "$*"; $(BIN)/pytest -q -m 'e2e or slow' $* || test $$? = 5
+
+# Both editors bring their Neovim by the same script: one after the other.
+e2e/tests/e2e/vscode: e2e/tests/e2e/nvim
 
 vsix: $(VENV)/dev ## the VS Code extension, as editors/vscode/understudy.vsix
 	cd editors/vscode && PATH="$(CURDIR)/$(BIN):$$PATH" npm install --no-save --ignore-scripts --silent && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent package
