@@ -37,12 +37,13 @@ end
 
 local otherwise = {} ---@type table<string, string> what to press in place of each action
 
---- The mapping of a key in all buffers.
+--- What is mapped for a key in all buffers, be it behind a buffer's own mapping.
 ---@param key string
 ---@return table<string, any>?
 local function mapping(key)
+  local code = vim.keycode(key)
   return vim.iter(vim.api.nvim_get_keymap('i')):find(function(one)
-    return vim.keycode(one.lhs) == vim.keycode(key)
+    return vim.keycode(one.lhs) == code
   end)
 end
 
@@ -51,7 +52,7 @@ end
 ---@return string
 local function fallback(key)
   local name = '<Plug>(understudy-else-' .. key:gsub('[<>|\\]', '') .. ')'
-  if mapping(name) then
+  if vim.fn.maparg(name, 'i') ~= '' then
     return name -- `setup` was called before: whoever has mapped over us since leads back to us
   end
   local before = mapping(key)
