@@ -18,7 +18,7 @@ def table_row(layout: PackedLayout, k: int, *, multiplier: float = 1.0, add: boo
         """Value `i` of a word, as float32."""
         if layout.bits == 4:
             nibble = T.shift_right(word, T.int32(8 * (i % 4) + 4 * (i // 4)))
-            return T.cast(T.bitwise_and(nibble, T.int32(15)) - T.int32(8), "float32")
+            return T.cast(T.bitwise_and(nibble, T.int32(15)) - T.int32(layout.offset), "float32")
         if layout.offset:
             byte = T.bitwise_and(T.shift_right(word, T.int32(8 * i)), T.int32(255))
             return T.cast(byte - T.int32(layout.offset), "float32")

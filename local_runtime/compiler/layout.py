@@ -7,7 +7,8 @@ A linear's weight `[N, K]` is cut in blocks of 32 outputs and groups of 32 input
 - int4: 4 words a group; the low nibbles of word `w` are inputs `8w .. 8w+3`, its high nibbles `8w+4 .. 8w+7`.
 - float: 32 "words" a group, each one input.
 
-Bytes hold `q + weight_offset` (x86's dot product wants one unsigned side), nibbles `q + 8`. Scales lie as
+Bytes hold `q + weight_offset` (x86's dot product wants one unsigned side), nibbles `q + 7` as MLC stores
+them: 15 stands for 8, which MLC never writes, and llama.cpp's Q4_0 with its sign turned does. Scales lie as
 `[N/32, K/32, 32]`. An adapter's A `[rank, K]` and B `[N, rank]` lie the same way, with blocks of 16 ranks as outputs of
 A and groups of 16 ranks as inputs of B, the blocks of ranks outermost: `[rank/16, parts, K/32, words, 16]` and
 `[rank/16, N/32, words, 32]`. In a library of integers both are int8 with a float32 scale per group.
@@ -73,7 +74,7 @@ class PackedLayout:
 
 def weight_layout(quantization: Quantization, isa: Instructions) -> PackedLayout:
     """Layout of the weights of all linears."""
-    offset = {4: 8, 8: isa.byte_offset}.get(quantization.bits, 0)
+    offset = {4: quantization.max_int, 8: isa.byte_offset}.get(quantization.bits, 0)
     return PackedLayout(quantization.bits, quantization.float_dtype, GROUP_SIZE, OUTPUT_BLOCK, offset)
 
 

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 from rich.table import Table
 
 from local_runtime.errors import BadRequest, RuntimeFault
-from local_runtime.fim import FimTokenizer
-from local_runtime.model import importing, registry
+from local_runtime.model import registry
 from local_runtime.model.chat_config import why_mlc_cannot_serve
+from local_runtime.model.import_command import (
+    import_,
+    name_option,
+    progress_bar,
+    prompt_layout,
+    quantization_option,
+    run_import,
+    tell_imported,
+)
 from local_runtime.model.memory import kv_bytes
 from local_runtime.model.model_folder import ModelFolder
-from local_runtime.model.quantization import QUANTIZATIONS
+from local_runtime.model.quantization import DEFAULT_QUANTIZATION
 
-DEFAULT_QUANTIZATION = "q8f16_g32"
 INFO_TOKENS = 4096
-
-quantization_option = click.option(
-    "--quantization",
-    "-q",
-    type=click.Choice(list(QUANTIZATIONS)),
-    default=DEFAULT_QUANTIZATION,
-    show_default=True,
-    help="q8f16_g32 is exact and fast on CPUs; q4f16_1 is half as large; q0f16 keeps the floats.",
-)
-name_option = click.option("--name", help="Name of the model; by default the folder's and the quantization's.")
 
 
 @click.group()
@@ -41,15 +34,7 @@ def model() -> None:
     """Bring models, look at them, remove them."""
 
 
-@model.command("import", epilog="Example: understudy model import ~/Qwen2.5-Coder-0.5B --quantization q4f16_1")
-@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@name_option
-@quantization_option
-def import_(path: Path, name: str | None, quantization: str) -> None:
-    """Import the Hugging Face folder PATH, or copy the MLC folder PATH as it is."""
-    with _progress("importing") as bar:
-        imported = _import(path, name, quantization, bar)
-    _tell_imported(imported)
+model.add_command(import_)
 
 
 @model.command(epilog="Example: understudy model pull Qwen/Qwen2.5-Coder-0.5B")
@@ -58,7 +43,7 @@ def import_(path: Path, name: str | None, quantization: str) -> None:
 @quantization_option
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--keep", is_flag=True, help="Keep the float weights in the cache after importing.")
-def pull(repo: str, name: str | None, quantization: str, yes: bool, keep: bool) -> None:
+def pull(repo: str, name: str | None, quantization: str | None, yes: bool, keep: bool) -> None:
     """Fetch ORG/NAME from the hub (HF_ENDPOINT names another one) and import it. What is broken off goes on."""
     # Read when the library is imported; and only this command may import it.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -73,16 +58,18 @@ def pull(repo: str, name: str | None, quantization: str, yes: bool, keep: bool) 
     Console().print(table)
     if not yes:
         click.confirm(f"fetch {decimal(found.size_bytes)}?", abort=True)
-    name = name or f"{repo.split('/')[1]}-{quantization}"
+    name = name or f"{repo.split('/')[1]}-{quantization or DEFAULT_QUANTIZATION}"
     registry.check_new(name)
-    with _progress("fetching") as bar:
+    with progress_bar("fetching") as bar:
         task = bar.add_task(repo, total=found.size_bytes)
         path = hub.download(found, lambda n_bytes: bar.advance(task, n_bytes))
-    with _progress("importing") as bar:
-        imported = _import(path, name, quantization, bar, source=f"{repo}@{found.commit}", license_name=found.license)
+    with progress_bar("importing") as bar:
+        imported = run_import(
+            path, name, quantization, bar, source=f"{repo}@{found.commit}", license_name=found.license
+        )
     if not keep:
         hub.forget(found)
-    _tell_imported(imported)
+    tell_imported(imported)
 
 
 @model.command("list")
@@ -114,12 +101,13 @@ def info(name: str) -> None:
         "decoder": f"{config.family}: {config.n_layers} layers, hidden {config.hidden_size}, {heads}",
         "vocabulary": f"{config.vocab_size:,} tokens",
         "context": f"{config.context_tokens:,} tokens",
-        "layout": _layout(opened.path)[1],
+        "layout": prompt_layout(opened.path)[1],
         "rope": f"theta {config.rope_theta:g}, scaling {config.rope_scaling.kind}",
         "quantization": opened.quantization.name,
         "weights": decimal(weights),
         "memory": f"{decimal(weights + kv)}: weights, and {decimal(kv)} of keys and values for {n_tokens:,} tokens",
         "mlc_llm": f"cannot serve it: {'; '.join(reasons)}" if reasons else "can serve this folder",
+        "kept": (note.kept if note else "") or "quantised here",
         "source": (note.source if note else "") or "made by other tools",
         "licence": (note.license if note else "") or "not said",
         "base hash": opened.base_hash,
@@ -169,33 +157,3 @@ def compile_(name: str, target: str, arch: str | None, source: Path | None) -> N
             return
         library = libraries.ensure_library(opened.config, opened.quantization, device, progress=status.update)
     click.echo(f"compiled {name} for {device.name}: {library.path}")
-
-
-def _import(path: Path, name: str | None, quantization: str, bar: Progress, **options: Any) -> Path:
-    task = bar.add_task("", total=None)
-
-    def tell(tensor: str, done_bytes: int, all_bytes: int) -> None:
-        bar.update(task, description=tensor, completed=done_bytes, total=all_bytes)
-
-    return importing.import_model(path, QUANTIZATIONS[quantization], name, progress=tell, **options)
-
-
-def _tell_imported(folder: Path) -> None:
-    click.echo(f"imported {folder.name}: {folder}")
-    if not (found := _layout(folder))[0]:
-        click.echo(f"but it cannot complete in an editor: {found[1]}", err=True)
-
-
-def _layout(folder: Path) -> tuple[bool, str]:
-    """Whether it can fill in the middle: by which family's layout, or why not."""
-    try:
-        return True, FimTokenizer.open(folder).family.name
-    except RuntimeFault as fault:
-        return False, fault.message
-
-
-@contextmanager
-def _progress(verb: str) -> Iterator[Progress]:
-    columns = [TextColumn(verb), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn()]
-    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
-        yield bar

@@ -19,6 +19,7 @@ from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.json_file import read_json
 from local_runtime.model.layout import Fused, Part, fused_tensors
 from local_runtime.model.tensor_cache import PLAIN_NAME
+from local_runtime.model.weights import Rows
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -60,11 +61,12 @@ class FloatWeights:
             for part in fused.parts
         )
 
-    def blocks(self, fused: Fused) -> Iterator[tuple[slice, Array]]:
+    def blocks(self, fused: Fused) -> Iterator[Rows]:
         """The rows of one of MLC's fused tensors and their values, block by block, in the dtype of the file."""
         for part in fused.parts:
             for rows, values in self._part_blocks(fused, part):
-                yield slice(part.start + rows.start, part.start + rows.stop), values
+                raw = np.ascontiguousarray(values).view(np.uint8).data
+                yield Rows(slice(part.start + rows.start, part.start + rows.stop), values, raw)
 
     def digest_of(self, fused: Fused) -> hashlib._Hash:
         """A running hash that begins with what identifies a fused tensor; the caller adds the bytes of its blocks."""

@@ -33,6 +33,8 @@ class Note(msgspec.Struct):
     """SHA-256 of the float model's configuration and weights."""
     source: str = ""
     license: str = ""
+    kept: str = ""
+    """What became of weights that were quantised already, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)

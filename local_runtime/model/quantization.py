@@ -57,6 +57,7 @@ QUANTIZATIONS: dict[str, Quantization] = {
         Quantization("q8f16_g32", 8, "float16", mlc_can_serve=False),
     )
 }
+DEFAULT_QUANTIZATION = "q8f16_g32"
 
 
 def quantize(weight: Array, quantization: Quantization) -> tuple[Array, Array]:

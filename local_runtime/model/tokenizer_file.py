@@ -9,7 +9,7 @@ import msgspec
 import tokenizers
 
 from local_runtime.errors import ModelInvalid
-from local_runtime.model.json_file import read_bytes, read_json
+from local_runtime.model.json_file import decode_json, read_bytes
 
 FILE_NAME = "tokenizer.json"
 TOKENIZER_BYTES = 256 << 20
@@ -37,18 +37,17 @@ class TokenizerJson(msgspec.Struct):
 
 def load_tokenizer(file: Path) -> tokenizers.Tokenizer:
     """The tokenizer. Raises ModelMissing, or ModelInvalid whatever the library makes of a hostile file."""
-    content = read_bytes(file, limit_bytes=TOKENIZER_BYTES)
-    try:
-        return tokenizers.Tokenizer.from_buffer(content)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as problem:  # a panic of the library (a bad `Precompiled` normalizer) is no Exception
-        raise ModelInvalid(f"{file}: {str(problem)[:200]}", "fetch this file again") from None
+    return _load(read_bytes(file, limit_bytes=TOKENIZER_BYTES), file)
 
 
 def check_tokenizer(file: Path, vocab_size: int) -> int:
     """Number of tokens. Raises ModelMissing, or ModelInvalid if it does not load or an id lies outside of the vocabulary."""
-    found = read_json(file, TokenizerJson, limit_bytes=TOKENIZER_BYTES)
+    return check_content(read_bytes(file, limit_bytes=TOKENIZER_BYTES), file, vocab_size)
+
+
+def check_content(content: bytes, file: Path, vocab_size: int) -> int:
+    """The same for the content of a `tokenizer.json` that comes from `file`."""
+    found = decode_json(content, TokenizerJson, file)
     vocab = found.model.vocab
     ids = set(vocab.values()) if isinstance(vocab, dict) else set(range(len(vocab)))
     ids |= {token.id for token in found.added_tokens}
@@ -59,5 +58,14 @@ def check_tokenizer(file: Path, vocab_size: int) -> int:
             f"{file}: expected ids from 0 to {vocab_size - 1}, found {min(ids)} to {max(ids)}",
             "fetch config.json and tokenizer.json of the same model",
         )
-    load_tokenizer(file)
+    _load(content, file)
     return len(ids)
+
+
+def _load(content: bytes, file: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_buffer(content)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as problem:  # a panic of the library (a bad `Precompiled` normalizer) is not an Exception
+        raise ModelInvalid(f"{file}: {str(problem)[:200]}", "fetch this file again") from None
