@@ -21,7 +21,7 @@ $(VENV)/train: $(VENV)/user
 	@touch $@
 
 $(VENV)/dev: $(VENV)/train
-	$(PIP) install --quiet --editable '.[train,pretrain,dev]'
+	$(PIP) install --quiet --editable '.[train,dev]'
 	@touch $@
 
 env: $(VENV)/dev ## everything that tests and training need, in .venv
@@ -44,7 +44,7 @@ check: $(VENV)/dev ## lint, types, import contracts
 
 # One pytest per area, the cheap ones first: a failure shows early, and torch and the compiler share no process with the rest.
 AREAS := tests/test_house.py tests/fim tests/context tests/nvim tests/vscode tests/lsp tests/model tests/collect tests/examples \
-	tests/daemon tests/engine tests/compiler tests/tuning tests/gate tests/nightly tests/bundled
+	tests/daemon tests/engine tests/compiler tests/tuning tests/gate tests/nightly
 E2E := tests/e2e/install tests/e2e/nvim tests/e2e/vscode $(filter-out tests/test_house.py,$(AREAS))
 # Two at a time, since most wait for one core or for another process; what each one says is shown in one piece, where make can do that.
 AT_ONCE := $(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)

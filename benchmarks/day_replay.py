@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -32,12 +33,14 @@ from typing import Any
 import click
 import numpy as np
 
-from local_runtime import bundled
-from local_runtime.bundled import general_holes
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import tiny_model
+
 from local_runtime.compiled.opening import open_engine
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.engine import Adapter
 from local_runtime.fim import FimTokenizer
+from local_runtime.general_set import general_holes
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from trainer.collect.git_history import back_fill
@@ -250,7 +253,7 @@ def _edits(repository: Path, author: str) -> list[EditEvent]:
 @click.option(
     "--scale", default=1.0, help="This share of the examples that the product takes, night and rebuild alike."
 )
-@click.option("--model", default="", help="A registered model; by default the bundled one.")
+@click.option("--model", default="", help="A registered model; by default the tests' tiny one.")
 @click.option("--fresh", is_flag=True, help="Forget the nights that WORK holds.")
 def main(
     repository: Path,
@@ -269,7 +272,7 @@ def main(
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
-    here = Replay(model or bundled.ensure_imported(), work, scale, repository.resolve().name)
+    here = Replay(model or tiny_model.ensure_imported(), work, scale, repository.resolve().name)
     wrong = here.learn("wrong", _edits(other, other_author), (REBUILD, preset("first-night")))
     lived = replay(here, days_of(_edits(repository, author), edits_per_day), nights, wrong.path)
     print(json.dumps({"repository": repository.resolve().name, **sum_up(lived)}))

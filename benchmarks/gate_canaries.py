@@ -1,6 +1,6 @@
 """500 canaries in the files that are learnt from: how many reach the training, and can any be got out of the adapter?
 
-    python benchmarks/gate_canaries.py [--canaries 500] [--model FOLDER]     minutes; the bundled model by default
+    python benchmarks/gate_canaries.py [--canaries 500] [--model FOLDER]     minutes; the tests' tiny model by default
 
 Canaries are random strings in everyday lines (keys, tokens, passwords, e-mail and account addresses, hashes, phone and
 account numbers), five to a file of real code (this Python's standard library, renamed). Each file is saved once, canaries
@@ -31,7 +31,9 @@ from pathlib import Path
 import click
 from gate_world import library_texts, users
 
-from local_runtime import bundled
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import tiny_model
+
 from local_runtime.compiled.opening import EngineOptions, open_engine
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.engine import Adapter, Sampling
@@ -196,14 +198,17 @@ def _sampled(judge: EngineJudge, one: Planted, adapter: Adapter) -> bool:
 @click.command()
 @click.option("--canaries", default=500, show_default=True)
 @click.option(
-    "--model", "folder", type=click.Path(exists=True, path_type=Path), help="Another model folder than the bundled one."
+    "--model",
+    "folder",
+    type=click.Path(exists=True, path_type=Path),
+    help="Another model folder than the tests' tiny one.",
 )
 @click.option("--seed", default=1, show_default=True)
 def main(canaries: int, folder: Path | None, seed: int) -> None:
     """See the module's docstring."""
     with tempfile.TemporaryDirectory() as home:
         os.environ["UNDERSTUDY_HOME"] = home
-        model = ModelFolder.open(folder or registry.find(bundled.ensure_imported()))
+        model = ModelFolder.open(folder or registry.find(tiny_model.ensure_imported()))
         engine = open_engine(model.path, EngineOptions(kv_cache_tokens=8192))
         judge = EngineJudge(engine, FimTokenizer.open(model.path))
         edits, planted = plant(canaries, random.Random(seed))

@@ -2,7 +2,7 @@
 
     python benchmarks/gate_swap.py [--swaps 60] [--clients 3]
 
-The bundled model in a home of its own. Two random adapters of rank 16 are promoted as versions; then, while several clients
+The tests' tiny model in a home of its own. Two random adapters of rank 16 are promoted as versions; then, while several clients
 complete without a pause, they are swapped by `Serving.select` and rolled back by `Versions.rollback` (both as the commands
 and the night do it: process to daemon, remembered on disk), and asked for by name as the gate does. Every answer must come
 whole, from the base or one of the two, and be, letter for letter, what that adapter says when nobody else asks. `first_ms`:
@@ -19,6 +19,7 @@ import multiprocessing
 import os
 import re
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,7 +30,9 @@ import click
 import numpy as np
 from safetensors.numpy import save_file
 
-from local_runtime import bundled
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import tiny_model
+
 from local_runtime.client import Ask, AsyncClient, Client
 from local_runtime.daemon.sockets import log_path
 from local_runtime.engine import Sampling
@@ -146,7 +149,7 @@ def daemon_ms() -> list[float]:
 
 def measured(swaps: int, n_clients: int) -> dict[str, object]:
     """Promote twice, then swap and roll back under load."""
-    model = ModelFolder.open(registry.find(bundled.ensure_imported()))
+    model = ModelFolder.open(registry.find(tiny_model.ensure_imported()))
     versions = Versions(base_hash=model.base_hash)
     home = Path(os.environ["UNDERSTUDY_HOME"])
     with Client("gate-swap") as client:

@@ -1,6 +1,6 @@
 """An adapter that was exported as GGUF, in llama.cpp: does its greedy text follow the adapter as ours does?
 
-The bundled model as GGUF (Q8_0), a random adapter on every linear, strong enough to change the text; each prompt is completed
+The tests' tiny model as GGUF (Q8_0), a random adapter on every linear, strong enough to change the text; each prompt is completed
 greedily by llama-server without and with `--lora`, and by our engine without and with the adapter. Needs `gguf` and llama-server
 (built as `lsp_replay_llama_cpp.py` says).
 
@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -27,7 +28,9 @@ import numpy as np
 from lsp_replay_gguf import write_gguf
 from safetensors.numpy import save_file
 
-from local_runtime import bundled
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import tiny_model
+
 from local_runtime.compiled.opening import EngineOptions, open_engine
 from local_runtime.compiled.peft_folder import read_adapter
 from local_runtime.engine import Adapter, Prompt, Sampling
@@ -111,14 +114,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         os.environ["UNDERSTUDY_HOME"] = str(home / "home")
-        model = bundled.ensure_imported()
+        model = tiny_model.ensure_imported()
         engine = open_engine(model, EngineOptions(kv_cache_tokens=4096, n_threads=2))
         folder = engine.model.folder
         assert folder is not None
         opened, fim = ModelFolder.open(folder), FimTokenizer.open(folder)
         adapter = random_adapter(home / "adapter", opened.config, engine.model.base_hash)
         export_gguf(opened, adapter, home / "exported")
-        write_gguf(bundled.FOLDER, home / "model.gguf")
+        write_gguf(tiny_model.FOLDER, home / "model.gguf")
         prompts = [fim.prompt(Hole("a.py", "python", start, "\n")) for start in STARTS]
 
         def ours(prompt: Prompt, with_adapter: Adapter | None) -> tuple[list[int], list[float]]:

@@ -2,7 +2,7 @@
 
     python benchmarks/lsp_replay.py [--llama-server build/bin/llama-server] [--keystrokes 360] [--model HF_FOLDER]
 
-The model (by default the bundled one) is imported for ours as 8-bit groups of 32, and written as GGUF Q8_0 for llama.cpp.
+The model (by default the tests' tiny one) is imported for ours as 8-bit groups of 32, and written as GGUF Q8_0 for llama.cpp.
 All sides get the same keys at the same times, one side after the other, and nothing is accepted. Of each key: how long until
 there was an answer for its place, before the next key came (an answer may be that nothing is missing); whether it came from
 a cache; whether what was visible is what the typist goes on to write. `compared` are the keys that both sides answered and
@@ -28,13 +28,14 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "lsp"))
+import tiny_model
 from editor import Editor
 from lsp_replay_figures import Answer, compared, summed_up
 from lsp_replay_peer import LlamaCpp, LlamaVim
 from lsp_replay_typist import Scene, scenes
 
-from local_runtime import bundled
 from local_runtime.daemon import lifecycle
 from local_runtime.errors import BadRequest
 from local_runtime.model import importing
@@ -119,8 +120,8 @@ def _place(before: str) -> tuple[int, int]:
 
 def our_side(played: list[Scene], folder: Path, home: Path) -> tuple[str, list[list[Answer]]]:
     """Import the model if need be, start server and daemon, and type. Returns the model's name, too."""
-    if folder == bundled.FOLDER:
-        name = bundled.ensure_imported()
+    if folder == tiny_model.FOLDER:
+        name = tiny_model.ensure_imported()
     else:
         name = folder.name
         with suppress(BadRequest):  # imported before, in a home that was kept
@@ -163,7 +164,7 @@ def their_sides(
 def main() -> None:
     """All sides, in a home of their own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=bundled.FOLDER, help="a Llama-shaped Hugging Face folder")
+    parser.add_argument("--model", type=Path, default=tiny_model.FOLDER, help="a Llama-shaped Hugging Face folder")
     parser.add_argument("--keystrokes", type=int, default=360, help="about so many, over all files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-peer", action="store_true", help="our side alone")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from local_runtime.bundled import general_holes
+from local_runtime.general_set import general_holes
 
 MEDIAN_GAP_MS = 130.0
 SPREAD = 0.35

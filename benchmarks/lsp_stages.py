@@ -2,7 +2,7 @@
 
     python benchmarks/lsp_stages.py [--keystrokes 110]
 
-Real code is typed into the real language server with the real daemon on the bundled model, each key after the answer to the
+Real code is typed into the real language server with the real daemon on the tests' tiny model, each key after the answer to the
 one before and a pause, so that both processes have gone to sleep, as in life. Both run with marks put around their own functions; the
 clock is one for the whole machine. Given are medians in ms, of the keys for which the model was asked. Prints one JSON line.
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/night_cost.py [--steps N] [--first-steps N]
 
-The bundled model, in a home of its own. A first night learns an invented house (270 edits: a fifth is enough for the gate); then 10 edits with 60 new
+The tests' tiny model, in a home of its own. A first night learns an invented house (270 edits: a fifth is enough for the gate); then 10 edits with 60 new
 lines are added, and a warm night is measured: collecting, training, judging through the daemon. In the middle of its training a
 completion is asked for, as an editor does; `yield_s` is the time from that request to the training process standing
 still. Memory is the training process' peak (resident). One JSON line at the end.

@@ -2,7 +2,7 @@
 
     python benchmarks/night_forget.py [--steps 20] [--threads 2]
 
-The bundled model, in a home of its own, with the journal of an invented house: once with the file `voucher.py`, which is learnt
+The tests' tiny model, in a home of its own, with the journal of an invented house: once with the file `voucher.py`, which is learnt
 and then forgotten, and once without it. Both adapters are rebuilt from the base and compared byte by byte; then
 all files of the home are searched for the file's own words. One JSON line at the end.
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/night_kill.py [--kills 20] [--steps 20] [--seed 1]
 
-The bundled model, in a home of its own, where a first adapter serves. A warm night is run once in peace: the reference. Then it
+The tests' tiny model, in a home of its own, where a first adapter serves. A warm night is run once in peace: the reference. Then it
 is run from the same state again and again by `understudy learn now`, and at a random moment its process, its training process or the
 daemon is killed -9, until that night is over or its turn is, and so on until there were enough kills. After each kill what serves
 must be a complete adapter (every file read and checked) and the journal whole; at the end of each night the candidate must be

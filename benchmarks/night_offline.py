@@ -3,7 +3,7 @@
     python benchmarks/night_offline.py [--steps 10]
 
 Needs Linux and `unshare` (util-linux); with `strace` the sockets of all processes, the daemon's too, are counted by family. The
-bundled model, in a home of its own: learning, judging and promoting (`learn now`), the report, and forgetting. Exit status 1 if an internet socket was opened. One JSON line at the end.
+tests' tiny model, in a home of its own: learning, judging and promoting (`learn now`), the report, and forgetting. Exit status 1 if an internet socket was opened. One JSON line at the end.
 """
 
 from __future__ import annotations

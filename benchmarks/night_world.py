@@ -1,4 +1,4 @@
-"""What the benchmarks of the night share: a home of its own with the bundled model, and a journal of an invented house.
+"""What the benchmarks of the night share: a home of its own with the tests' tiny model, and a journal of an invented house.
 
 Not a benchmark itself.
 """
@@ -6,12 +6,15 @@ Not a benchmark itself.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local_runtime import bundled
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import tiny_model
+
 from local_runtime.client import Client
 from local_runtime.places import folder, places
 from trainer.collect.folders import LearnedFolders
@@ -34,7 +37,7 @@ VERBS = (
 def own_home() -> Iterator[Path]:
     """A home that is removed, which shares models and compiled libraries with the user's."""
     shared = places()
-    bundled.ensure_imported()
+    tiny_model.ensure_imported()
     before = os.environ.get("UNDERSTUDY_HOME")
     with tempfile.TemporaryDirectory(prefix="understudy-night-") as name:
         home = Path(name)
@@ -47,7 +50,7 @@ def own_home() -> Iterator[Path]:
             link.symlink_to(folder(source))
         os.environ["UNDERSTUDY_HOME"] = name
         folder(places().config)
-        places().config_file.write_text(f'[runtime]\nmodel = "{bundled.NAME}"\n')
+        places().config_file.write_text(f'[runtime]\nmodel = "{tiny_model.NAME}"\n')
         try:
             yield home
         finally:

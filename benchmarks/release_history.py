@@ -2,8 +2,7 @@
 
     python benchmarks/release_history.py rich FOLDER --releases 40
 
-For `day_replay.py`, on packages that the bundled model never saw (`[reserved]` in trainer/pretrain/sources.toml). Every release is
-a day; every changed file is a commit of its own, so that a release is many edits and not one bulk commit. Wheels are fetched
+For `day_replay.py`, on packages that the tests' tiny model never saw (attrs, click, flask, httpx, rich). Every release is a day; every changed file is a commit of its own, so that a release is many edits and not one bulk commit. Wheels are fetched
 by pip by name and version; pre-releases are left out. Prints one JSON line.
 """
 
@@ -15,14 +14,13 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from trainer.pretrain.fetch import Package, fetch, read_archive
-
+MAX_FILE_BYTES = 400_000
 _VERSION = re.compile(r"\d+(\.\d+)*")
 
 
@@ -34,13 +32,11 @@ def author(package: str) -> str:
 def build(package: str, folder: Path, n_releases: int, archives: Path) -> int:
     """Write the history of the newest `n_releases` into an empty `folder`; how many commits it has."""
     _git(folder, "init", "-q", "-b", "main")
-    archives.mkdir(parents=True, exist_ok=True)
     versions = released(package)[-n_releases:]
     today = int(time.time()) // 86400
     n_commits, before = 0, dict[str, str]()
     for n, version in enumerate(versions):
-        wheel = fetch(replace(Package("reserved", "pypi", package), version=version), archives)
-        after = dict(_sources(wheel))
+        after = dict(_sources(_fetched(package, version, archives / version)))
         for minute, path in enumerate(sorted(_changed(before, after))):
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -61,10 +57,21 @@ def released(package: str) -> list[str]:
     return sorted(finals, key=lambda version: [int(part) for part in version.split(".")])
 
 
+def _fetched(package: str, version: str, folder: Path) -> Path:
+    """The wheel of a release, fetched unless it is in `folder`."""
+    if not list(folder.glob("*.whl")):
+        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+        subprocess.run([sys.executable, "-m", "pip", "download", *options, f"{package}=={version}"], check=True)
+    [wheel] = folder.glob("*.whl")
+    return wheel
+
+
 def _sources(wheel: Path) -> Iterator[tuple[str, str]]:
-    for path, data in read_archive(wheel):
-        if path.endswith(".py"):
-            yield path, data.decode("utf-8", "replace")
+    """Python's files, read without unpacking."""
+    with zipfile.ZipFile(wheel) as archive:
+        for info in sorted(archive.infolist(), key=lambda info: info.filename):
+            if info.filename.endswith(".py") and 0 < info.file_size <= MAX_FILE_BYTES:
+                yield info.filename, archive.read(info).decode("utf-8", "replace")
 
 
 def _changed(before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -89,7 +96,7 @@ def _git(folder: Path, *arguments: str, who: str = "", date: str = "") -> None:
 def main(package: str, folder: Path, releases: int, archives: Path) -> None:
     """Build the history, and say what it has."""
     folder.mkdir(parents=True)
-    n_commits = build(package, folder, releases, archives)
+    n_commits = build(package, folder, releases, archives / package)
     print(json.dumps({"package": package, "author": author(package), "folder": str(folder), "commits": n_commits}))
 
 

@@ -1,4 +1,4 @@
-"""What a recipe gains on real histories: releases of packages, taken as days, that the bundled model was not trained on.
+"""What a recipe gains on real histories: releases of packages, taken as days, that the tests' tiny model was not trained on.
 
     pip download --no-deps --only-binary=:all: --dest RELEASES attrs==25.1.0     # several releases of each package
     python benchmarks/tuning_recipe.py RELEASES --package attrs --package httpx
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tempfile
 import time
 import zipfile
@@ -26,8 +27,11 @@ import click
 import torch
 from torch import nn
 
-from local_runtime import bundled
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import tiny_model
+
 from local_runtime.fim import DEFAULT_BUDGET, FimTokenizer
+from local_runtime.general_set import general_holes
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from trainer.batches import MicroBatch, pad_together
@@ -120,12 +124,10 @@ def varied(recipe: Recipe, vary: Sequence[str]) -> Iterator[Recipe]:
 @click.option("--max-examples", default=400, show_default=True)
 def main(archives: Path, packages: tuple[str, ...], preset_name: str, vary: tuple[str, ...], max_examples: int) -> None:
     """Compare recipes."""
-    model = ModelFolder.open(registry.find(bundled.ensure_imported()))
+    model = ModelFolder.open(registry.find(tiny_model.ensure_imported()))
     fim = FimTokenizer.open(model.path)
     histories = [History(package, archives, fim, max_examples) for package in packages]
-    general = _some(
-        [Example(one.hole, one.middle, 0.0, kind=Kind.GENERAL) for one in bundled.general_holes()], N_GENERAL
-    )
+    general = _some([Example(one.hole, one.middle, 0.0, kind=Kind.GENERAL) for one in general_holes()], N_GENERAL)
     recipe = preset(preset_name)
     placement = place(model, recipe, "cpu")
     meter = Meter(fim, placement, model.config.context_tokens)

@@ -7,9 +7,11 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from local_runtime.model.chosen import chosen_model
+
 EXAMPLES = """\b
 Examples:
-  understudy bench                            the model that would be served
+  understudy bench                            the chosen model
   understudy bench qwen-q4f16_1 --prompt-tokens 1500 --rounds 10
   understudy bench --json > bench.json
 """
@@ -32,10 +34,9 @@ UNITS = {
 def bench(*, model: str | None, prompt_tokens: int, tokens: int, rounds: int, no_daemon: bool, as_json: bool) -> None:
     """How fast MODEL is on this machine."""
     from local_runtime.bench import measure  # noqa: PLC0415 - loads the compiled runtime
-    from local_runtime.daemon.serving import default_model  # noqa: PLC0415
 
     with Console(stderr=True).status("measuring"):
-        speed = measure(model or default_model(), prompt_tokens, tokens, rounds, http=not no_daemon)
+        speed = measure(model or chosen_model(), prompt_tokens, tokens, rounds, http=not no_daemon)
     if as_json:
         click.echo(msgspec.json.encode(speed).decode())
         return

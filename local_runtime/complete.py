@@ -20,6 +20,7 @@ from local_runtime.errors import BadRequest
 from local_runtime.fim import DEFAULT_BUDGET, FimTokenizer
 from local_runtime.hole import Hole
 from local_runtime.languages import language_of
+from local_runtime.model.chosen import chosen_model
 from local_runtime.places import places
 
 LINES_SHOWN = 3
@@ -46,7 +47,7 @@ class Measured:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("place", metavar="FILE:LINE[:COL]")
-@click.option("--model", "name", help="Name or folder of a model. Default: the one imported last.")
+@click.option("--model", "name", help="Name or folder of a model. Default: the chosen one.")
 @click.option("--adapter", help="Name or folder of an adapter. Default: none.")
 @click.option("--strength", type=float, default=1.0, show_default=True, help="Of the adapter, 0 to 2.")
 @click.option("--max-tokens", type=int, default=64, show_default=True)
@@ -78,7 +79,7 @@ def complete(
             say=status.update,
         )
     if as_json:
-        click.echo(json.dumps(report(measured, name or _default(), strength)))
+        click.echo(json.dumps(report(measured, name or chosen_model(), strength)))
         return
     above = "".join(hole.prefix.splitlines(keepends=True)[-LINES_SHOWN - 1 :])
     rest = hole.suffix.partition("\n")[0]
@@ -122,7 +123,7 @@ def run(
 ) -> Measured:
     """Load the model, complete, and let go of it."""
     began = time.perf_counter()
-    engine = open_engine(name or _default(), progress=say)
+    engine = open_engine(name or chosen_model(), progress=say)
     try:
         assert engine.model.folder is not None
         budget = DEFAULT_BUDGET.within(engine.model.context_tokens, sampling.max_tokens)
@@ -181,9 +182,3 @@ def timings(measured: Measured) -> str:
 def _adapter(name: str) -> Adapter:
     """By name, or a path with a slash."""
     return read_adapter(Path(name).expanduser() if "/" in name else places().adapters / name)
-
-
-def _default() -> str:
-    from local_runtime.daemon.serving import default_model  # noqa: PLC0415 - pulls in the daemon's wire types
-
-    return default_model()

@@ -19,16 +19,16 @@ from typing import Literal
 import msgspec
 import psutil
 
-from local_runtime import __version__, bundled, cuda_parts, target
+from local_runtime import __version__, cuda_parts, target
 from local_runtime.client import Client
 from local_runtime.compiler import linker
 from local_runtime.daemon import lock, sockets
 from local_runtime.daemon.options import read_options
-from local_runtime.daemon.serving import has_bundled_model
-from local_runtime.errors import BadRequest, DaemonUnreachable, RuntimeFault
+from local_runtime.errors import BadRequest, DaemonUnreachable, ModelMissing, RuntimeFault
 from local_runtime.library import find_library
 from local_runtime.mlc_llm.command import find_command
 from local_runtime.model import registry
+from local_runtime.model.chosen import BRING_ONE, NO_MODEL, chosen_model
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.pip_command import pip_command
 from local_runtime.places import places
@@ -201,10 +201,13 @@ def settings() -> Iterator[Finding]:
 def models() -> Iterator[Finding]:
     """Every model, whole or not, compiled or not."""
     names = registry.names()
-    if not names and has_bundled_model():
-        yield Finding("models", "ok", f"{bundled.NAME}, the bundled one, is imported at first use")
-    elif not names:
-        yield Finding("models", "bad", "no model has been imported", "understudy model import PATH")
+    try:
+        chosen = chosen_model()
+    except ModelMissing:
+        chosen = ""
+        yield Finding("models", "bad", NO_MODEL, BRING_ONE)
+    if chosen and "/" not in chosen and chosen not in names:
+        yield Finding("models", "bad", f"config.toml names {chosen}, which is not there", "understudy model list")
     for name in names:
         try:
             model = ModelFolder.open(registry.find(name))
@@ -216,6 +219,7 @@ def models() -> Iterator[Finding]:
         device = target.choose_target()
         compiled = find_library(model.config, model.quantization, device)
         text = f"{name}: {model.config.family}, {model.quantization.name}, {model.weight_bytes >> 20:,} MB"
+        text += ", the one that answers" if name == chosen else ""
         if compiled:
             yield Finding("models", "ok", f"{text}, compiled for this machine's {device.name}")
         else:

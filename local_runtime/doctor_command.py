@@ -21,7 +21,7 @@ MARKS = {"ok": "[green]ok", "note": "[yellow]note", "bad": "[red]bad"}
 
 
 @click.command(epilog=EXAMPLES)
-@click.option("--run", is_flag=True, help="Also run the bundled model, on the CPU and on what a GPU would compute.")
+@click.option("--run", is_flag=True, help="Also run the chosen model on the CPU and on the GPU, and compare.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line: a list of area, state, text and remedy.")
 def doctor(run: bool, as_json: bool) -> None:
     """What works on this machine, and the command that mends what does not. Exit status 1 if something is bad."""
@@ -29,7 +29,7 @@ def doctor(run: bool, as_json: bool) -> None:
     if run:
         from local_runtime.doctor_self_test import self_test  # noqa: PLC0415  only this needs an engine
 
-        with Console(stderr=True).status("running the bundled model"):
+        with Console(stderr=True).status("running the model"):
             found += self_test()
     if as_json:
         click.echo(msgspec.json.encode(found).decode())

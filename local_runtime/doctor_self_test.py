@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from local_runtime import bundled, target
+from local_runtime import target
 from local_runtime.compiled.opening import EngineOptions, open_engine
 from local_runtime.doctor import USE_CPU, Finding
 from local_runtime.engine import Prompt, Sampling
 from local_runtime.errors import RuntimeFault
 from local_runtime.model import registry
+from local_runtime.model.chosen import chosen_model
 from local_runtime.proven import remember
 
 LARGEST_DIFFERENCE, SAME_CHOICE = 0.05, 0.9
@@ -50,23 +51,25 @@ class Run:
 
 
 def self_test() -> Iterator[Finding]:
-    """Run the bundled model on the CPU and on the best device, compare, and remember. Without a GPU, with its graph on this CPU.
-
-    That graph is another computation of the same weights: float32 and TVM's own kernels, where the CPU's are ours.
-    """
-    name = bundled.ensure_imported()
-    reference = run(name, target.CPU)
+    """Run the chosen model on the CPU and on the GPU, compare, and remember."""
+    try:
+        name = chosen_model()
+        reference = run(name, target.CPU)
+    except RuntimeFault as fault:
+        yield Finding("self-test", "bad", fault.message, fault.remedy)
+        return
     yield Finding("self-test", "ok", f"{reference.device} writes {speed(reference)} with {name}")
     kind = target.best_kind()
     if kind == target.CPU:
-        yield _tested(name, target.HOST, reference)
+        yield Finding("self-test", "ok", "there is no GPU to compare with")
         return
-    found = _tested(name, kind, reference)
+    found = tested(name, kind, reference)
     remember(kind, found.state == "ok")
     yield found
 
 
-def _tested(name: str, kind: str, reference: Run) -> Finding:
+def tested(name: str, kind: str, reference: Run) -> Finding:
+    """Whether `kind` says what the CPU said. `target.HOST` is a GPU's graph on this CPU: float32 and TVM's own kernels."""
     try:
         return compare(reference, run(name, kind))
     except RuntimeFault as fault:

@@ -24,7 +24,7 @@ from local_runtime.places import places
 LOAD_SECONDS = 900.0
 EXAMPLES = """\b
 Examples:
-  understudy runtime start                       the model imported last, on the Unix socket
+  understudy runtime start                       the chosen model, on the Unix socket
   understudy runtime start --model qwen --port 0 another model; also a loopback port for other clients
   understudy runtime status                      who serves what, since when
   understudy runtime logs -f                     follow the log: outcomes and times, no texts
@@ -44,7 +44,7 @@ def runtime() -> None:
 
 
 @runtime.command(epilog="\b\nExample:\n  understudy runtime start --model qwen2.5-coder-0.5b --idle-minutes 240\n")
-@click.option("--model", help="Name of an imported model (default: the one imported last, or the bundled one).")
+@click.option("--model", help="Name of an imported model (default: the one that is chosen).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Also listen on this port of 127.0.0.1; 0 chooses one.")
 @click.option(
     "--idle-minutes", type=click.FloatRange(0, min_open=True), help="End after this long without a request (30)."

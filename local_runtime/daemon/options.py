@@ -15,7 +15,7 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Every field has a default; the same names stand in `config.toml`."""
 
     model: str | None = None
-    """Name of an imported model; absent: the one imported last, or the bundled one."""
+    """Name of an imported model; absent: the one imported last."""
     engine: str = "compiled"
     """`compiled`, `remote` (at `address`), `mlc_llm` (MLC's own runtime), or `echo` with an optional script:
     `echo:answers.json` (for tests)."""

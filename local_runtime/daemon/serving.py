@@ -9,14 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from local_runtime import bundled
 from local_runtime.daemon.options import RuntimeOptions
 from local_runtime.daemon.prompting import BytePrompting, FimPrompting, Prompting
 from local_runtime.daemon.readiness import Phase, Standing
 from local_runtime.echo_engine import EchoEngine, Script
 from local_runtime.engine import Engine
-from local_runtime.errors import BadRequest, EngineDied, ModelMissing
+from local_runtime.errors import BadRequest, EngineDied
 from local_runtime.model import registry
+from local_runtime.model.chosen import chosen_model
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
 from local_runtime.remote.address import RemoteAddress, parse_address, read_token
@@ -79,26 +79,10 @@ def remote_host(options: RuntimeOptions) -> str | None:
     return _address(options).host if options.engine == "remote" else None
 
 
-def default_model() -> str:
-    """The model to serve when none is named: the one imported last, or the bundled one. Raises ModelMissing.
-
-    A bundled model of an earlier installation gives way to this one's.
-    """
-    names = registry.names()
-    newest = max(names, key=lambda name: registry.find(name).stat().st_mtime, default=None)
-    if newest is not None and not newest.startswith(bundled.PREFIX):
-        return newest
-    if has_bundled_model():
-        return bundled.ensure_imported()
-    if newest is None:
-        raise ModelMissing("no model has been imported", "understudy model import PATH")
-    return newest
-
-
 def model_here(options: RuntimeOptions) -> str:
     """Name of the model that would be served on this machine. Raises ModelMissing; BadRequest if the engine is elsewhere."""
     refuse_elsewhere(remote_host(options))
-    return options.model or default_model()
+    return options.model or chosen_model()
 
 
 def refuse_elsewhere(remote: str | None) -> None:
@@ -108,11 +92,6 @@ def refuse_elsewhere(remote: str | None) -> None:
             f"the model runs on {remote}: learning and adapters need a model on this machine",
             f'engine = "compiled" in {places().config_file}, then: understudy runtime stop',
         )
-
-
-def has_bundled_model() -> bool:
-    """Whether this installation holds the bundled model's weights."""
-    return (bundled.FOLDER / "config.json").exists()
 
 
 def _echo(argument: str, report: Report) -> tuple[Engine, Prompting]:
@@ -159,7 +138,7 @@ def _mlc_llm(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompting
     from local_runtime.mlc_llm.mlc_engine import MlcEngine  # noqa: PLC0415
 
     command = find_command(options.mlc_llm, options.mlc_device)
-    model = ModelFolder.open(registry.find(options.model or default_model()))
+    model = ModelFolder.open(registry.find(options.model or chosen_model()))
     engine = MlcEngine(model, command, lambda doing: report(Standing(Phase.COMPILING, f"{model.path.name}: {doing}")))
     return engine, FimPrompting(model.path, model.config.vocab_size)
 
@@ -175,7 +154,7 @@ def _compiled(name: str | None, target: str, report: Report) -> tuple[Engine, Pr
 
     if name is None:
         report(Standing(Phase.LOADING, "looking for a model"))
-        name = default_model()
+        name = chosen_model()
     report(Standing(Phase.LOADING, f"{name}: looking for its library"))
     engine = open_compiled(name, EngineOptions(target=target), progress)
     assert engine.model.folder is not None

@@ -1,4 +1,4 @@
-"""`understudy model`: import, pull, list, info, remove, compile."""
+"""`understudy model`: import, pull, use, list, info, remove, compile."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from local_runtime.errors import BadRequest, RuntimeFault
 from local_runtime.model import registry
 from local_runtime.model.chat_config import why_mlc_cannot_serve
+from local_runtime.model.chosen import BRING_ONE, chosen_model
 from local_runtime.model.import_command import (
     import_,
     name_option,
@@ -25,6 +26,7 @@ from local_runtime.model.import_command import (
 from local_runtime.model.memory import kv_bytes
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import DEFAULT_QUANTIZATION
+from local_runtime.model.use_command import use
 
 INFO_TOKENS = 4096
 
@@ -35,6 +37,7 @@ def model() -> None:
 
 
 model.add_command(import_)
+model.add_command(use)
 
 
 @model.command(epilog="Example: understudy model pull Qwen/Qwen2.5-Coder-0.5B")
@@ -74,16 +77,18 @@ def pull(repo: str, name: str | None, quantization: str | None, yes: bool, keep:
 
 @model.command("list")
 def list_() -> None:
-    """All models, with their sizes."""
-    table = Table("model", "decoder", "quantization", "size")
+    """All models, with their sizes. The one that answers is marked."""
+    table = Table("", "model", "decoder", "quantization", "size")
+    chosen = _chosen()
     for name in registry.names():
+        mark = "*" if name == chosen else ""
         try:
             opened = ModelFolder.open(registry.find(name))
         except RuntimeFault as fault:
-            table.add_row(name, "", "", f"unusable: {fault.message}")
+            table.add_row(mark, name, "", "", f"unusable: {fault.message}")
         else:
-            table.add_row(name, opened.config.family, opened.quantization.name, decimal(opened.weight_bytes))
-    Console().print(table if table.row_count else "no models yet; bring one with: understudy model import PATH")
+            table.add_row(mark, name, opened.config.family, opened.quantization.name, decimal(opened.weight_bytes))
+    Console().print(table if table.row_count else f"no models yet; bring one with: {BRING_ONE}")
 
 
 @model.command(epilog="Example: understudy model info Qwen2.5-Coder-0.5B-q8f16_g32")
@@ -124,8 +129,11 @@ def info(name: str) -> None:
 def remove(name: str, yes: bool) -> None:
     """Delete a model."""
     if not yes:
-        click.confirm(f"delete {registry.find(name)}?", abort=True)
+        answers = ", the one that answers in your editors" if name == _chosen() else ""
+        click.confirm(f"delete {registry.find(name)}{answers}?", abort=True)
     click.echo(f"removed {name}: {decimal(registry.remove(name))} freed")
+    if _chosen() == name:
+        click.echo("config.toml still names it; choose another one with: understudy model use NAME", err=True)
 
 
 @model.command("compile", epilog="Example: understudy model compile Qwen2.5-Coder-0.5B-q8f16_g32")
@@ -157,3 +165,11 @@ def compile_(name: str, target: str, arch: str | None, source: Path | None) -> N
             return
         library = libraries.ensure_library(opened.config, opened.quantization, device, progress=status.update)
     click.echo(f"compiled {name} for {device.name}: {library.path}")
+
+
+def _chosen() -> str:
+    """The model that answers, or nothing while there is none."""
+    try:
+        return chosen_model()
+    except RuntimeFault:
+        return ""

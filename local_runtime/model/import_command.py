@@ -60,13 +60,19 @@ def run_import(path: Path, name: str | None, quantization: str | None, bar: Prog
 
 
 def tell_imported(folder: Path) -> None:
-    """What became of the model, on the terminal."""
+    """What became of the model, on the terminal. The first one that can complete is chosen."""
+    from local_runtime.use_model import adopt_if_first  # noqa: PLC0415  loads the daemon's client
+
     opened = ModelFolder.open(folder)
     click.echo(f"imported {folder.name}: {folder}")
     if opened.note and opened.note.kept:
         click.echo(opened.note.kept)
     if not (found := prompt_layout(folder))[0]:
         click.echo(f"but it cannot complete in an editor: {found[1]}", err=True)
+    elif adopt_if_first(folder.name):
+        click.echo(f"{folder.name} answers from now on")
+    else:
+        click.echo(f"to have it answer: understudy model use {folder.name}")
 
 
 def prompt_layout(folder: Path) -> tuple[bool, str]:

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from local_runtime.client import AsyncClient
 from local_runtime.daemon.wire import BASE
+from local_runtime.model.chosen import choose, chosen_model
 from local_runtime.places import folder, places
 from lsp_server.demo.house import EMAIL, build, new_file
 from lsp_server.demo.screen import print_line
@@ -31,6 +32,8 @@ ROOM_SECONDS = 900.0
 SETTINGS = """\
 [learn]
 resume_seconds = 1      # nobody types here but the demo itself
+preset = "taste"        # a night of minutes; without these two it is what your own nights are
+judged_places = 50
 """
 
 
@@ -59,7 +62,7 @@ def learn_and_compare(console: Console) -> None:
 @contextmanager
 def _home() -> Iterator[Path]:
     """A home of its own, which shares models, compiled libraries and packed weights with the user's."""
-    own = places()
+    own, model = places(), chosen_model()
     home = folder(own.cache / "demo")
     for shared in (own.models, own.libraries, own.packed):
         link = home / ("data" if shared == own.models else "cache") / shared.name
@@ -70,6 +73,7 @@ def _home() -> Iterator[Path]:
     earlier = os.environ.get(HOME)
     os.environ[HOME] = str(home)
     try:
+        choose(model)
         yield home
     finally:
         if earlier is None:

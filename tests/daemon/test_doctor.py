@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from local_runtime import bundled, doctor
+from local_runtime import doctor
 from local_runtime.command import understudy
 from local_runtime.daemon import lock, sockets
 from local_runtime.doctor import Finding
 from local_runtime.model import registry
+from local_runtime.model.chosen import choose
 from local_runtime.model.importing import import_model
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
@@ -26,32 +27,25 @@ def bad(found: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in found if finding.state == "bad"]
 
 
-@pytest.fixture
-def no_bundled_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
-
-
-@pytest.mark.usefixtures("no_bundled_model")
 def test_a_fresh_home_lacks_a_model_and_nothing_else() -> None:
     [finding] = bad(doctor.findings())
-    assert finding.remedy == "understudy model import PATH"
+    assert (finding.text, finding.remedy) == ("no model yet", "understudy setup")
     assert not places().data.exists()  # it looks and changes nothing
 
 
-def test_the_bundled_model_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    assert bad(doctor.findings()) == []
-
-
-@pytest.mark.usefixtures("no_bundled_model")
 def test_every_bad_finding_has_a_remedy_and_the_exit_status_tells() -> None:
     done = CliRunner().invoke(understudy, ["doctor", "--json"])
     found = json.loads(done.stdout)
     assert done.exit_code == 1
     assert all(finding["remedy"] for finding in found if finding["state"] == "bad")
     assert {finding["area"] for finding in found} >= {"machine", "wheels", "toolchain", "folders", "models", "daemon"}
-    assert "understudy model import" in CliRunner().invoke(understudy, ["doctor"]).stdout
+    assert "understudy setup" in CliRunner().invoke(understudy, ["doctor"]).stdout
+
+
+def test_a_run_without_a_model_says_what_brings_one() -> None:
+    done = CliRunner().invoke(understudy, ["doctor", "--run", "--json"])
+    found = [finding for finding in json.loads(done.stdout) if finding["area"] == "self-test"]
+    assert [(finding["state"], finding["remedy"]) for finding in found] == [("bad", "understudy setup")], done.output
 
 
 def test_another_version_than_the_pinned_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,13 +92,21 @@ def test_settings_that_are_not_understood() -> None:
 
 def test_a_damaged_model_does_not_hide_a_whole_one(tmp_path: Path) -> None:
     source = write_folder(tmp_path / "source")
-    for name in ("whole", "damaged"):
+    for name in ("damaged", "whole"):
         import_model(source, QUANTIZATIONS["q8f16_g32"], name)
     (registry.find("damaged") / "tensor-cache.json").write_text("{")
     found = {finding.text.split(":")[0]: finding for finding in doctor.models()}
     assert found["damaged"].state == "bad"
     assert found["whole"].state == "note"
     assert found["whole"].remedy == "understudy model compile whole"
+    assert "the one that answers" in found["whole"].text
+
+
+def test_a_chosen_model_that_is_not_there() -> None:
+    choose("gone")
+    [finding] = bad(doctor.models())
+    assert "gone" in finding.text
+    assert finding.remedy == "understudy model list"
 
 
 def test_a_daemon_that_holds_the_lock_and_does_not_answer() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,32 +12,41 @@ import pytest
 from click.testing import CliRunner
 from small_models import GROUPED
 
-from local_runtime import bundled, doctor, doctor_self_test
+from local_runtime import doctor, doctor_self_test
 from local_runtime.command import understudy
 from local_runtime.cuda_parts import NvidiaGpu
 from local_runtime.doctor_self_test import Run, compare
 from local_runtime.errors import BuildFailed
-from local_runtime.target import CPU, METAL
+from local_runtime.model.chosen import choose
+from local_runtime.places import places
+from local_runtime.target import CPU, HOST, METAL
 
 RIGHT = Run("cpu", (-1.0, -2.0, -0.5, -3.0), (True, False, True, False), 16, 0.1)
 
 
 @pytest.fixture
-def small_model(monkeypatch: pytest.MonkeyPatch, make_model: Callable[..., Path]) -> str:
-    """In the bundled one's place: its libraries are compiled for other tests, too."""
+def small_model(make_model: Callable[..., Path]) -> Iterator[str]:
+    """The chosen one: its libraries are compiled for other tests, too."""
     name = make_model(GROUPED, "q4f16_1").name
-    monkeypatch.setattr(bundled, "ensure_imported", lambda: name)
-    return name
+    choose(name)
+    yield name
+    places().config_file.unlink()
 
 
 @pytest.mark.usefixtures("small_model")
-def test_without_a_gpu_its_graph_is_compared_with_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_there_is_nothing_to_compare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local_runtime.target.best_kind", lambda: CPU)
     done = CliRunner().invoke(understudy, ["doctor", "--run", "--json"])
     found = [finding for finding in json.loads(done.stdout) if finding["area"] == "self-test"]
     assert [finding["state"] for finding in found] == ["ok", "ok"], done.output
     assert "16 tokens" in found[0]["text"]
-    assert "host differs from cpu" in found[1]["text"]
+    assert found[1]["text"] == "there is no GPU to compare with"
+
+
+def test_a_gpus_graph_on_the_cpu_says_what_the_cpu_says(small_model: str) -> None:
+    finding = doctor_self_test.tested(small_model, HOST, doctor_self_test.run(small_model, CPU))
+    assert finding.state == "ok"
+    assert "host differs from cpu" in finding.text
 
 
 @pytest.mark.usefixtures("small_model")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tiny_model
 
-from local_runtime import bundled
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.importing import read_source, stored_bytes
 from local_runtime.model.memory import kv_bytes
@@ -45,7 +45,7 @@ def rows() -> list[list[str]]:
 def test_the_models_that_fit_take_what_the_readme_says(
     machine: str, model: str, quantization: str, weights: str, kv: str
 ) -> None:
-    config = read_source(bundled.FOLDER).config if model.startswith("bundled") else SHAPES[model]
+    config = SHAPES.get(model) or read_source(tiny_model.FOLDER).config
     found = stored_bytes(config, QUANTIZATIONS[quantization.strip("`")]), kv_bytes(config, 16384)
     assert [size(weights), size(kv)] == pytest.approx(found, rel=0.006), f"{machine}: {found}"
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tiny_model
 from night_worlds import AWAY, BEGAN, learn_from
 
 from local_runtime.errors import RuntimeFault
@@ -59,6 +60,7 @@ def test_with_enough_new_edits_and_nobody_there_it_begins(tmp_path: Path) -> Non
 
 
 def test_a_night_without_new_edits_is_left_out(tmp_path: Path) -> None:
+    tiny_model.choose()
     learn_from(tmp_path / "shop")
     a_night_has_ended(base_hash=served_model().base_hash)
     assert [refusal.against for refusal in against_a_night(NOW, AWAY, ANY_HOUR)] == [Against.FEW_EDITS]
@@ -70,6 +72,7 @@ def test_a_night_without_new_edits_is_left_out(tmp_path: Path) -> None:
 
 
 def test_what_was_forgotten_and_another_base_are_worth_a_night_without_new_edits(tmp_path: Path) -> None:
+    tiny_model.choose()
     learn_from(tmp_path / "shop")
     a_night_has_ended(base_hash="another")
     assert against_a_night(NOW, AWAY, ANY_HOUR) == []

@@ -57,7 +57,7 @@ def test_a_checkpoint_without_room_leaves_the_one_before(
     def refused(descriptor: int) -> None:
         raise problem
 
-    monkeypatch.setattr("trainer.durable_file.os.fsync", refused)
+    monkeypatch.setattr("local_runtime.durable_file.os.fsync", refused)
     with pytest.raises(RuntimeFault) as fault:
         checkpoint.save(tmp_path, weights, optimizer, Standing("i", step=2))
     assert type(fault.value) is kind
@@ -73,7 +73,7 @@ def test_an_adapter_without_room_is_not_there_at_all(tmp_path: Path, monkeypatch
     def refused(descriptor: int) -> None:
         raise FULL
 
-    monkeypatch.setattr("trainer.durable_file.os.fsync", refused)
+    monkeypatch.setattr("local_runtime.durable_file.os.fsync", refused)
     with pytest.raises(DiskFull):
         adapter_folder.write(tmp_path, stepped()[0], preset("first-night"), {})
     assert list(tmp_path.iterdir()) == []

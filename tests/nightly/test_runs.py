@@ -82,7 +82,7 @@ def test_no_half_record_is_ever_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainer.durable_file.os.fsync", full)
+    monkeypatch.setattr("local_runtime.durable_file.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         run.update(stage=Stage.GATE)
     found = read_record(run.path)

@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 
 from local_runtime.compiled.peft_folder import CONFIG, MANIFEST, WEIGHTS
+from local_runtime.durable_file import sync, write_whole
 from local_runtime.errors import AdapterInvalid
 from local_runtime.places import folder
-from trainer.durable_file import sync, write_whole
 
 UNFINISHED = ".unfinished-"
 """Begins with a dot: the daemon never offers such a folder."""

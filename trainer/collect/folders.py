@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock
 
+from local_runtime.durable_file import write_durably
 from local_runtime.errors import BadRequest
 from local_runtime.places import folder, places
-from trainer.durable_file import write_durably
 
 _LOCK_SECONDS = 10.0
 

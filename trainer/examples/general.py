@@ -1,7 +1,7 @@
 """Replay of other people's code, against forgetting: holes of this interpreter's own standard library.
 
 Every machine that trains has it, it is permissively licensed, and it shares no file with the frozen general set that the gate
-judges on (`local_runtime.bundled.general_holes`, other packages).
+judges on (`local_runtime.general_set`, other packages).
 """
 
 from __future__ import annotations

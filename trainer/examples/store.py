@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from local_runtime.durable_file import write_durably
 from local_runtime.errors import ModelInvalid, ModelMissing
-from trainer.durable_file import write_durably
 from trainer.edits import Example
 
 

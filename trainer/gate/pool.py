@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from local_runtime.bundled import general_holes
+from local_runtime.general_set import general_holes
 from trainer.edits import Example, Kind
 from trainer.gate.thresholds import Thresholds
 
@@ -53,6 +53,9 @@ def _n_hunks(examples: Sequence[Example]) -> int:
     return len({hunk_of(one) for one in examples})
 
 
-def general_examples() -> list[Example]:
-    """The frozen general set that ships with the project."""
-    return [Example(one.hole, one.middle, saved=0.0, kind=Kind.GENERAL) for one in general_holes()]
+def general_examples(at_most: int | None = None) -> list[Example]:
+    """The frozen general set that ships with the project, or so many places spread over it."""
+    holes = general_holes()
+    n = min(at_most or len(holes), len(holes))
+    chosen = [holes[i * len(holes) // n] for i in range(n)]
+    return [Example(one.hole, one.middle, saved=0.0, kind=Kind.GENERAL) for one in chosen]

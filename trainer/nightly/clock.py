@@ -19,11 +19,11 @@ from typing import Protocol
 
 import msgspec
 
+from local_runtime.durable_file import write_durably
 from local_runtime.errors import RuntimeFault
 from local_runtime.places import folder, places
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path
-from trainer.durable_file import write_durably
 from trainer.nightly.attention import Glance
 from trainer.nightly.conditions import (
     Against,

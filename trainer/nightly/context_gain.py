@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from local_runtime.daemon.adapter_shelf import Choice
-from trainer.durable_file import write_durably
+from local_runtime.durable_file import write_durably
 from trainer.edits import Example
 from trainer.gate.judge import Judge
 

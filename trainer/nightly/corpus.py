@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from local_runtime.durable_file import write_durably
 from trainer.collect.journal import Journal
-from trainer.durable_file import write_durably
 from trainer.edits import EditEvent
 from trainer.examples.dataset import split
 from trainer.examples.identity import edit_key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from typing import TypeVar
 
 from local_runtime.daemon.adapter_shelf import Choice
@@ -11,6 +12,7 @@ from trainer.edits import Example, Verdict
 from trainer.gate import gate
 from trainer.gate.judge import Judge
 from trainer.gate.pool import general_examples
+from trainer.gate.thresholds import THRESHOLDS
 from trainer.nightly import context_gain
 from trainer.nightly.context_gain import ContextGain
 from trainer.nightly.events import Event
@@ -27,21 +29,26 @@ def judging(
     serving: Choice,
     pool: Sequence[Example],
     trained_on: Sequence[Example],
+    *,
+    judged_places: int | None = None,
 ) -> Generator[Event, None, tuple[Verdict, ContextGain | None]]:
     """Ask the judge; returns the gate's verdict, and what retrieved pieces bring if it came that far.
+
+    `judged_places`: so many held-out hunks, and of the general set, at most.
 
     Raises TurnWanted, and what the judge raises.
     """
     assert candidate.adapter is not None
-    adapter, general = candidate.adapter, general_examples()
+    adapter, general = candidate.adapter, general_examples(judged_places)
+    limits = replace(THRESHOLDS, max_hunks=judged_places or THRESHOLDS.max_hunks)
     yield Event(Stage.GATE, f"judging it on {len(pool)} held-out places, against the base and what serves")
     others = {"base": gate.BASE} | ({"serving": serving} if serving.adapter is not None else {})
-    total = gate.n_questions(serving, pool, general, trained_on)
+    total = gate.n_questions(serving, pool, general, trained_on, limits)
     with open_judge() as judge:
         watchful = WatchfulJudge(judge, leave_if_wanted)
 
         def judged() -> tuple[Verdict, ContextGain | None]:
-            verdict = gate.judge(adapter, serving, pool, general, watchful, trained_on=trained_on)
+            verdict = gate.judge(adapter, serving, pool, general, watchful, trained_on=trained_on, thresholds=limits)
             if "candidate.loss" not in verdict.metrics:
                 return verdict, None
             contenders = others | {"candidate": Choice(candidate.name, adapter, verdict.strength)}

@@ -241,7 +241,12 @@ class Night:
         adapter = versions.adapter(candidate)
         pool, trained_on = read_examples(run.path / POOL), read_examples(run.path / TRAIN)
         verdict, gain = yield from judging(
-            self.open_judge, Choice(candidate, adapter), versions.current(), pool, trained_on
+            self.open_judge,
+            Choice(candidate, adapter),
+            versions.current(),
+            pool,
+            trained_on,
+            judged_places=self.options.judged_places,
         )
         if gain is not None:
             context_gain.write_context_gain(run.path, gain)

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from local_runtime.errors import BadRequest
 from local_runtime.places import places
+from trainer.gate.thresholds import THRESHOLDS
 
 Hour = Annotated[int, Meta(ge=0, le=23)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -36,6 +37,9 @@ class LearnOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Of the training process; absent: all cores. A run keeps the number that it began with."""
     preset: str | None = None
     """Name of a recipe (`understudy train --help` lists them); absent: chosen for the device."""
+    judged_places: Annotated[int, Meta(ge=THRESHOLDS.min_hunks)] | None = None
+    """At most so many held-out hunks, and as many places of the general set, are judged on; absent: 200 hunks and the whole set.
+    Fewer are quicker, and a small gain is then less often sure enough to serve."""
     rebuild_days: Positive = 7.0
     """After this long the adapter is trained from the base again instead of from yesterday's."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from local_runtime.durable_file import write_durably
 from local_runtime.places import folder, places
-from trainer.durable_file import write_durably
 
 
 def owe_rebuild() -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from local_runtime.durable_file import write_durably
 from local_runtime.errors import BadRequest
 from local_runtime.places import folder
-from trainer.durable_file import write_durably
 from trainer.edits import Verdict
 from trainer.nightly.stages import Reason, Stage
 

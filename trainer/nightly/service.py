@@ -14,9 +14,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_runtime.durable_file import write_durably
 from local_runtime.errors import RuntimeFault
 from local_runtime.places import places
-from trainer.durable_file import write_durably
 
 UNIT = "understudy-learn.service"
 LABEL = "org.understudy.learn"

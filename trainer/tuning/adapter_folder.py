@@ -13,9 +13,9 @@ from safetensors.torch import save as serialized
 from torch import nn
 
 from local_runtime.compiled.peft_folder import CONFIG, MANIFEST, WEIGHTS
+from local_runtime.durable_file import sync
 from local_runtime.model.model_folder import ModelFolder
 from trainer.disk import disk_fault
-from trainer.durable_file import sync
 from trainer.tuning.base import lora_config
 from trainer.tuning.checkpoint import UNWRITTEN
 from trainer.tuning.recipe import Recipe

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialized  # its own way to write a file hides the system's error number
 from torch import nn
 
+from local_runtime.durable_file import write_durably
 from trainer.disk import disk_fault
-from trainer.durable_file import write_durably
 from trainer.tuning.faults import TrainingFailed
 
 NAME = "state.safetensors"

@@ -8,8 +8,8 @@ import msgspec
 import psutil
 import torch
 
+from local_runtime.durable_file import write_durably
 from local_runtime.model.model_folder import ModelFolder
-from trainer.durable_file import write_durably
 from trainer.tuning.base import Placement
 from trainer.tuning.recipe import Moments, Precision, Recipe
 

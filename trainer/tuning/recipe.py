@@ -125,6 +125,15 @@ def presets() -> tuple[Recipe, ...]:
         first,
         replace(first, name="warm-night", rate=2e-4, epochs=1.0, max_steps=60),
         replace(first, name="rebuild", max_steps=400),
+        # Minutes instead of hours on a CPU: a demonstration, or a first taste.
+        replace(
+            first,
+            name="taste",
+            examples_per_step=4,
+            max_steps=24,
+            warmup_steps=3,
+            budgets=((1.0, Budget(related_tokens=0, prefix_tokens=160, suffix_tokens=48, line_tokens=48)),),
+        ),
         # The recipe of "Personal Copilot" (QLoRA on StarCoder): 2,000 steps of 16 x 2,048 tokens, rank 32, 5e-4, all linears.
         Recipe(
             "starcoder-qlora",

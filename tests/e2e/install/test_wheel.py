@@ -1,4 +1,4 @@
-"""The wheel that `pipx install` would take: it holds the bundled model, and completes a file far from this checkout."""
+"""The wheel that `pipx install` would take: it holds no weights, and completes a file far from this checkout."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-from local_runtime import bundled
+import tiny_model
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.e2e
@@ -43,10 +42,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_it_holds_the_model_and_no_tests(wheel: Path) -> None:
+def test_it_holds_the_general_set_and_neither_weights_nor_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for data in ("model.safetensors", "tokenizer.json", "config.json", "general_holes.jsonl", "MODEL.md"):
-        assert f"local_runtime/bundled/{data}" in names
+    for data in ("general_holes.jsonl", "LICENCES.md"):
+        assert f"local_runtime/general_set/{data}" in names
+    assert not [name for name in names if name.endswith((".safetensors", ".gguf", ".bin"))]
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
         "local_runtime",
         "lsp_server",
@@ -55,16 +55,25 @@ def test_it_holds_the_model_and_no_tests(wheel: Path) -> None:
 
 
 def test_it_completes_a_file_from_anywhere(wheel: Path, tmp_path: Path) -> None:
-    site, home, file = tmp_path / "site", tmp_path / "home", tmp_path / "a.py"
+    site, file = tmp_path / "site", tmp_path / "a.py"
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True)
     file.write_text("import json\n\ndef load(path):\n    with open(path) as file:\n        return json.\n")
     code = "import local_runtime, local_runtime.command as c, sys; assert sys.argv.pop(1) in local_runtime.__file__; c.main()"
-    environment = os.environ | {"PYTHONPATH": str(site), "UNDERSTUDY_HOME": str(home)}
-    said = subprocess.run(
-        [sys.executable, "-P", "-c", code, str(site), "complete", f"{file}:5"],
-        cwd=tmp_path, env=environment, check=False, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(site), "UNDERSTUDY_HOME": str(tmp_path / "home")}
+
+    def understudy(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-c", code, str(site), *words]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True, timeout=300
+        )
+
+    said = understudy("complete", f"{file}:5")
+    assert said.returncode != 0
+    assert "no model yet" in said.stderr
+    assert "understudy setup" in said.stderr
+    brought = understudy("model", "import", str(tiny_model.FOLDER), "--name", "first")
+    assert brought.returncode == 0, brought.stderr
+    said = understudy("complete", f"{file}:5")
     assert said.returncode == 0, said.stderr
     assert "model loaded in" in said.stdout
-    assert (home / "data" / "models" / bundled.NAME).is_dir()

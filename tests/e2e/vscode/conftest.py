@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import tiny_model
 from echo_daemon import EchoDaemon, end_daemons
 from set_up import CannotSetUp, set_up
 from vscode_server import TRUSTING, VsCodeServer, serving
@@ -61,9 +62,10 @@ def echo(home: Path) -> EchoDaemon:
 
 
 @pytest.fixture
-def bundled_model(echo: EchoDaemon) -> None:
-    """The bundled model, in place of what `echo` says."""
+def served_tiny_model(echo: EchoDaemon) -> None:
+    """The tiny model, in place of what `echo` says."""
     (echo.home / "config" / "config.toml").unlink()
+    tiny_model.choose()
 
 
 @pytest.fixture(scope="package")

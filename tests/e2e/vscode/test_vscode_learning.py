@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import tiny_model
 from playwright.sync_api import Locator, expect
 from window import PATIENCE_MS, Window
 
-from local_runtime import bundled
 from local_runtime.places import places
 from trainer.collect.folders import LearnedFolders
 
@@ -32,7 +32,7 @@ def archive_{noun}(ctx, {noun}_id):
 
 
 @pytest.fixture
-def learnt_folder(own_window: Window, bundled_model: None) -> Path:
+def learnt_folder(own_window: Window, served_tiny_model: None) -> Path:
     """The window's folder with a history of its user's, and learning switched on."""
 
     def run(*command: str) -> None:
@@ -57,9 +57,9 @@ def test_a_night_that_cannot_be_says_why(window: Window) -> None:
     expect(told).to_contain_text("To mend it: `understudy model import PATH`")
 
 
-def test_a_night_without_anything_to_learn_and_a_report(window: Window, bundled_model: None) -> None:
+def test_a_night_without_anything_to_learn_and_a_report(window: Window, served_tiny_model: None) -> None:
     window.open("a.py", b"\n")
-    window.status(bundled.NAME)
+    window.status(tiny_model.NAME)
     window.choose("Train now")
     window.is_told("Understudy: nothing to learn from yet: understudy learn on PATH")
     window.choose("Report")
@@ -97,7 +97,7 @@ def test_an_open_file_is_forgotten(window: Window) -> None:
 
 def test_a_night_is_seen_stopped_and_taken_up_again(own_window: Window, learnt_folder: Path) -> None:
     own_window.open("a.py", b"\n")
-    own_window.status(bundled.NAME)
+    own_window.status(tiny_model.NAME)
     train_for_a_step(own_window).get_by_role("button", name="Cancel").click()
     own_window.is_told("the training is stopped; the next one goes on from there")
     (begun,) = nights()

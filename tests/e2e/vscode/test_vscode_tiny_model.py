@@ -1,16 +1,16 @@
-"""The bundled model in VS Code: a real suggestion on the screen, and another one as soon as an adapter serves."""
+"""The tiny model in VS Code: a real suggestion on the screen, and another one as soon as an adapter serves."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import tiny_model
 from other_voice import other_voices
 from playwright.sync_api import Page
 from vscode_extension import EXTENSION
 from window import Window
 
-from local_runtime import bundled
 from local_runtime.hole import Hole
 
 pytestmark = pytest.mark.e2e
@@ -45,9 +45,9 @@ NEXT = (
 MAX_PICTURE_BYTES = 150_000
 
 
-def test_the_bundled_model_and_an_adapter(window: Window, bundled_model: None, update_golden: bool) -> None:
+def test_the_model_and_an_adapter(window: Window, served_tiny_model: None, update_golden: bool) -> None:
     window.open("notes.py", NOTES.encode())
-    window.status(bundled.NAME)
+    window.status(tiny_model.NAME)
     window.go_to(NOTES.count("\n") + 1)
     typed = said_something(window)
     base = window.ghost()
@@ -56,7 +56,7 @@ def test_the_bundled_model_and_an_adapter(window: Window, bundled_model: None, u
         take_picture(window.page)
     hole = Hole("notes.py", "python", NOTES + typed, "")
     with ThreadPoolExecutor(1) as aside:  # the browser's driver has this thread's event loop
-        voices = aside.submit(other_voices, bundled.FOLDER, hole).result()
+        voices = aside.submit(other_voices, tiny_model.FOLDER, hole).result()
 
     def serves_another(voice: str) -> bool:
         window.choose("Base model or mine…", voice)
@@ -80,7 +80,7 @@ def said_something(window: Window) -> str:
         typed += more
         if window.asked():
             return typed
-    raise AssertionError("the bundled model had nothing to say")
+    raise AssertionError("the model had nothing to say")
 
 
 def take_picture(page: Page) -> None:

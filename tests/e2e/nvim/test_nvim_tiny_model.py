@@ -1,4 +1,4 @@
-"""Neovim with the bundled model, compiled here: what it says is its own business, what becomes of it is ours."""
+"""Neovim with the tiny model, compiled here: what it says is its own business, what becomes of it is ours."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_model
 from conftest import PATIENT
 from neovim import ENTER, PLUGIN, TAB, TRIGGER, Neovim
 from picture import svg
 from safetensors.numpy import save_file
 
-from local_runtime import bundled
 from local_runtime.client import Ask, Client
 from local_runtime.engine import Sampling
 from local_runtime.hole import Hole
@@ -45,12 +45,13 @@ COLOURS = "vim.o.termguicolors = true; vim.o.fillchars = 'eob: '; vim.o.showmode
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """The bundled model behind one daemon, for all tests here; compiling it takes seconds."""
+    """The tiny model behind one daemon, for all tests here; compiling it takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNDERSTUDY_HOME", str(tmp_path_factory.mktemp("home")))
         with Client("test") as client:
             folder(places().config)
             places().config_file.write_text(PATIENT)
+            tiny_model.choose()
             try:
                 client.wait_ready()
                 yield client
@@ -75,7 +76,7 @@ def said(nvim: Neovim) -> str:
     return re.sub(r" \d/\d$", "", nvim.ghost()).strip()
 
 
-def test_the_bundled_model_is_seen_and_accepted(program: Path, start: Start, update_golden: bool) -> None:
+def test_the_model_is_seen_and_accepted(program: Path, start: Start, update_golden: bool) -> None:
     nvim = start(program, BY_HAND, init=COLOURS, lines=18)
     path = nvim.open("notes.py", PREFIX)
     nvim.ready()
@@ -131,8 +132,8 @@ def speaking_otherwise(client: Client) -> str:
 
 
 def write_adapter(seed: int) -> str:
-    """A PEFT folder with random weights for the bundled model."""
-    model = ModelFolder.open(registry.find(bundled.NAME))
+    """A PEFT folder with random weights for the tiny model."""
+    model = ModelFolder.open(registry.find(tiny_model.NAME))
     dice, config, name = np.random.default_rng(seed), model.config, f"random-{seed}"
     path = folder(places().adapters / name)
     peft = {"r": 4, "lora_alpha": 4, "target_modules": ["o_proj"], "peft_type": "LORA"}

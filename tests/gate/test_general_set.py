@@ -1,0 +1,31 @@
+"""The frozen general set: small, whole, with its licences, and of packages that nothing here learns from."""
+
+from __future__ import annotations
+
+import tiny_model
+
+from local_runtime.fim import FimTokenizer
+from local_runtime.general_set import FILE, general_holes
+
+
+def test_every_hole_fits_a_prompt() -> None:
+    fim = FimTokenizer.open(tiny_model.FOLDER)
+    holes = general_holes()
+    for one in holes[::10]:
+        prompt = fim.prompt(one.hole)
+        assert 0 < len(prompt.token_ids) < 2048
+        assert fim.target(prompt, one.middle)[-1] == fim.end_id
+    assert len(holes) == len({(h.hole.path, len(h.hole.prefix), h.hole.prefix[-80:], h.middle) for h in holes})
+
+
+def test_it_is_small_and_says_its_licences() -> None:
+    assert FILE.stat().st_size < 2_000_000
+    said = (FILE.parent / "LICENCES.md").read_text()
+    packages = {one.package for one in general_holes()}
+    assert len(packages) >= 3
+    for name in packages:
+        assert f"## {name} " in said
+
+
+def test_it_covers_the_languages() -> None:
+    assert {one.hole.language for one in general_holes()} == {"python", "typescript", "javascript"}
