@@ -13,6 +13,7 @@ import pytest
 from code_map import ROOT
 
 MAX_LINES = 450
+PAGES = ("README.md", "ARCHITECTURE.md", "BENCHMARKS.md", "CONTRIBUTING.md", "SECURITY.md", "docs/commands.md")
 
 
 def _tracked(*patterns: str) -> list[str]:
@@ -41,22 +42,28 @@ def test_every_dependency_is_in_the_notices() -> None:
     assert not missing, f"THIRD_PARTY_NOTICES.md lacks {missing}"
 
 
-def test_readme_commands_exist() -> None:
-    """Every `understudy X` in the README is a command, and every command is in the README."""
-    readme = (ROOT / "README.md").read_text()
-    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.S))
-    named = set(re.findall(r"(?:^|[`\s/])understudy ([a-z][a-z-]+)", code))
+def _commands_in(page: Path) -> set[str]:
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), re.S))
+    return set(re.findall(r"(?:^|[`\s/])understudy ([a-z][a-z-]+)", code))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_what_a_page_names_exists(page: str) -> None:
+    """Commands, make targets, scripts, and files that it links to."""
+    text = (ROOT / page).read_text()
     known = {entry.name for entry in entry_points(group="understudy.commands")}
-    assert named <= known, f"the README names commands that do not exist: {sorted(named - known)}"
-    assert known <= named, f"the README does not mention: {sorted(known - named)}"
-
-
-def test_readme_make_targets_and_scripts_exist() -> None:
-    readme = (ROOT / "README.md").read_text()
+    assert _commands_in(ROOT / page) <= known
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"`make ([a-z0-9-]+)", readme)) <= targets
-    for script in re.findall(r"benchmarks/[a-z0-9_]+\.py", readme):
-        assert (ROOT / script).is_file(), f"the README names {script}"
+    assert set(re.findall(r"`make ([a-z0-9-]+)", text)) <= targets
+    for script in re.findall(r"benchmarks/[a-z0-9_]+\.py", text):
+        assert (ROOT / script).is_file(), f"{page} names {script}"
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / page).parent.joinpath(link).exists(), f"{page} links to {link}"
+
+
+def test_every_command_is_documented() -> None:
+    known = {entry.name for entry in entry_points(group="understudy.commands")}
+    assert known <= _commands_in(ROOT / "docs" / "commands.md")
 
 
 def test_make_runs_every_area() -> None:

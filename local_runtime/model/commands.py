@@ -1,4 +1,4 @@
-"""`understudy model`: import, pull, use, list, info, remove, compile."""
+"""`understudy model`: import, get, pull, use, list, info, remove, compile."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from local_runtime.errors import BadRequest, RuntimeFault
 from local_runtime.model import registry
 from local_runtime.model.chat_config import why_mlc_cannot_serve
 from local_runtime.model.chosen import BRING_ONE, chosen_model
+from local_runtime.model.find_command import find
+from local_runtime.model.get_command import get
 from local_runtime.model.import_command import (
     import_,
     name_option,
@@ -37,7 +39,9 @@ def model() -> None:
 
 
 model.add_command(import_)
+model.add_command(get)
 model.add_command(use)
+model.add_command(find)
 
 
 @model.command(epilog="Example: understudy model pull Qwen/Qwen2.5-Coder-0.5B")

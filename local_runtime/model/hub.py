@@ -1,7 +1,7 @@
-"""Fetches a float model from a Hugging Face hub: the one `HF_ENDPOINT` names, or the public one. Only when asked.
+"""Fetches a float model, or a GGUF file, from a Hugging Face hub: the one `HF_ENDPOINT` names, or the public one. Only when asked.
 
-Only configuration, tokenizer and safetensors are fetched, into a folder of the cache that belongs to one commit. A file grows
-under the name `….part`, and an interrupted one goes on where it stopped, also in another process (huggingface_hub alone
+Of a float model, configuration, tokenizer and safetensors are fetched, into a folder of the cache that belongs to one commit. A
+file grows under the name `….part`, and an interrupted one goes on where it stopped, also in another process (huggingface_hub alone
 would begin anew); sizes, and SHA-256 where the hub has them, are checked before it gets its name.
 """
 
@@ -63,8 +63,8 @@ class HubModel:
         return places().cache / "hub" / self.repo.replace("/", "--") / self.commit
 
 
-def look_up(repo: str) -> HubModel:
-    """Which files `repo` (ORG/NAME) has for us. Raises BadRequest, ModelMissing, ModelInvalid."""
+def look_up(repo: str, only: str = "") -> HubModel:
+    """Which files `repo` (ORG/NAME) has for us, or that one file. Raises BadRequest, ModelMissing, ModelInvalid."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", repo):
         raise BadRequest(f"{repo[:200]!r} is no repository: expected ORG/NAME")
     with _faults(repo):
@@ -76,23 +76,30 @@ def look_up(repo: str) -> HubModel:
     files = [
         HubFile(entry.rfilename, entry.size or 0, entry.lfs.sha256 if entry.lfs else None)
         for entry in info.siblings or []
-        if entry.rfilename in WANTED or WEIGHTS.fullmatch(entry.rfilename)
+        if (entry.rfilename == only if only else entry.rfilename in WANTED or WEIGHTS.fullmatch(entry.rfilename))
     ]
     if any(file.name == INDEX for file in files):
         files = [file for file in files if file.name != SINGLE]
-    if not any(WEIGHTS.fullmatch(file.name) for file in files):
+    if only and not files:
+        raise ModelMissing(f"{repo} has no file {only}")
+    if not only and not any(WEIGHTS.fullmatch(file.name) for file in files):
         raise ModelMissing(f"{repo} has no safetensors weights; pickled ones are never opened")
     license_name = getattr(info.card_data, "license", None)
     return HubModel(repo, info.sha or "", license_name if isinstance(license_name, str) else "", tuple(files))
 
 
+def missing_bytes(model: HubModel) -> int:
+    """How much is still to be fetched."""
+    path = model.path
+    return sum(file.size_bytes - max(_size_of(path / file.name), _size_of(_part(path, file))) for file in model.files)
+
+
 def download(model: HubModel, progress: Progress) -> Path:
     """Fetch what is not there yet and return the folder. Raises ModelMissing, ModelInvalid, BadRequest, BuildFailed."""
     path = folder(model.path)
-    missing_bytes = sum(file.size_bytes - _size_of(_part(path, file)) for file in model.files)
-    free_bytes = shutil.disk_usage(path).free
-    if missing_bytes > free_bytes:
-        raise BuildFailed(f"{path}: expected {missing_bytes:,} bytes free, found {free_bytes:,}")
+    needed_bytes, free_bytes = missing_bytes(model), shutil.disk_usage(path).free
+    if needed_bytes > free_bytes:
+        raise BuildFailed(f"{path}: expected {needed_bytes:,} bytes free, found {free_bytes:,}")
     try:
         with filelock.FileLock(path / ".lock", timeout=0):
             for file in model.files:

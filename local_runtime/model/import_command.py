@@ -16,6 +16,7 @@ from local_runtime.fim import FimTokenizer
 from local_runtime.model import importing
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import DEFAULT_QUANTIZATION, QUANTIZATIONS
+from local_runtime.model.stores import resolve
 
 EXAMPLES = """\b
 Examples:
@@ -40,8 +41,6 @@ name_option = click.option("--name", help="Name of the model; by default the fil
 @quantization_option
 def import_(source: str, name: str | None, quantization: str | None) -> None:
     """Import SOURCE: a GGUF file, a Hugging Face folder, or what `understudy model find` lists. MLC folders are copied as they are."""
-    from local_runtime.model.stores import resolve  # noqa: PLC0415  only this command looks into other programs' stores
-
     found = resolve(source)
     with progress_bar("importing") as bar:
         imported = run_import(found.path, name, quantization, bar, source=found.source, license_name=found.license_name)

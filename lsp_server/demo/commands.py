@@ -128,7 +128,7 @@ def _say_what_next(console: Console) -> None:
     console.print(
         "\n[bold]Next[/bold]\n"
         "  your editor      README.md, section Editors: VS Code and Neovim\n"
-        "  a bigger model   understudy model import PATH\n"
+        "  other models     understudy model get            (by name), or understudy model find   (what this machine has)\n"
         "  learning         understudy learn on PATH      (off until you say so; `understudy learn preview` shows first)\n"
         "  everything else  understudy --help"
     )

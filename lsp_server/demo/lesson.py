@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 from rich.console import Console
@@ -38,7 +39,10 @@ judged_places = 50
 
 
 def learn_and_compare(console: Console) -> None:
-    """Type a new file of the repository with the base, learn, type it again, and print both side by side."""
+    """Type a new file in the repository's style with the base, learn, type it again, and print both side by side.
+
+    It is typed in an empty folder: there is nothing near it to copy from, so what the second time knows was learnt.
+    """
     if shutil.which("git") is None:
         raise click.ClickException("the lesson's repository needs git, which is not in PATH")
     with _home() as home:
@@ -48,13 +52,13 @@ def learn_and_compare(console: Console) -> None:
             console.print("\nA small repository with a style of its own: 60 days of history, 300 handlers.")
             shutil.rmtree(house, ignore_errors=True)
             build(folder(house))
-        console.print("\nA new file in that style, typed with the base model:\n")
-        before, _ = asyncio.run(_type_new_file(house, partial(print_line, console), with_base=True))
+        console.print("\nA new file in that style, in an empty folder, typed with the base model:\n")
+        before, _ = asyncio.run(_type_new_file(partial(print_line, console), with_base=True))
         if is_new or not _has_adapter(home):
             _understudy("learn", "on", str(house), "--since", "90d", "--author", EMAIL, "--yes", "--no-service")
             _understudy("learn", "now")
         console.print("\nThe same new file once more, with what was learnt:\n")
-        after, name = asyncio.run(_type_new_file(house, partial(print_line, console)))
+        after, name = asyncio.run(_type_new_file(partial(print_line, console)))
         _understudy("runtime", "stop")
     _print_table(console, before, after, name)
 
@@ -95,7 +99,7 @@ def _understudy(*arguments: str) -> None:
         raise click.ClickException(f"`understudy {' '.join(arguments)}` failed with status {done.returncode}")
 
 
-async def _type_new_file(house: Path, watch: Watch, with_base: bool = False) -> tuple[Score, str]:
+async def _type_new_file(watch: Watch, with_base: bool = False) -> tuple[Score, str]:
     """A file that the repository does not have, typed with what serves or with the base; and the adapter's name."""
     opening, typed = new_file()
     async with AsyncClient("demo") as client:
@@ -103,14 +107,14 @@ async def _type_new_file(house: Path, watch: Watch, with_base: bool = False) -> 
         serving = (await client.adapters()).active
         if with_base:
             await client.activate(None)
-        file = house / "handlers" / "sextant.py"
-        window = Window(file, house)
-        await window.open(opening)
-        try:
-            score = await type_file(window, opening, typed, 0.0, watch)
-        finally:
-            await window.close()
-            await client.activate(serving.adapter, serving.strength)
+        with TemporaryDirectory() as empty:
+            window = Window(Path(empty) / "handlers" / "sextant.py", Path(empty))
+            await window.open(opening)
+            try:
+                score = await type_file(window, opening, typed, 0.0, watch)
+            finally:
+                await window.close()
+                await client.activate(serving.adapter, serving.strength)
     return score, serving.adapter or BASE
 
 

@@ -1,0 +1,1 @@
+"""`understudy setup`: from nothing to a model that answers, chosen for this machine."""
