@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from local_runtime.engine import Piece, Sampling
-from local_runtime.errors import DaemonUnreachable, EngineDied, NotReady, RuntimeFault
+from local_runtime.errors import DaemonUnreachable, EngineDied, ModelMissing, NotReady, RuntimeFault
 from local_runtime.hole import Chunk, Hole
 
 from .cache import Voice
@@ -54,6 +54,23 @@ class RuntimeState:
     remedy: str | None = None
     remote: str | None = None
     """The host that prompts are sent to, if the model is not on this machine."""
+    no_model: bool = False
+    """Nobody has chosen a model yet, so no daemon is started."""
+
+
+def no_model_yet() -> ModelMissing | None:
+    """What to say while this user has no model that could be served; None: there is one, or the engine is elsewhere."""
+    from local_runtime.daemon.options import read_options  # noqa: PLC0415
+    from local_runtime.model.chosen import chosen_model  # noqa: PLC0415
+
+    try:
+        if read_options().engine in ("compiled", "mlc_llm"):
+            chosen_model()
+    except ModelMissing as missing:
+        return missing
+    except RuntimeFault:
+        pass  # settings that cannot be read: the daemon says what is wrong with them
+    return None
 
 
 class Runtime:
@@ -75,6 +92,11 @@ class Runtime:
     def voice(self) -> Voice:
         """Who would answer now."""
         return Voice(self.state.model, self.state.adapter, self.state.strength)
+
+    def look_for_model(self) -> None:
+        """While there is no model: whether one has been brought meanwhile."""
+        if self.state.no_model:
+            self.wake()
 
     def wake(self) -> None:
         """Have somebody look after the daemon: start it if it is not there, follow it while it loads."""
@@ -103,8 +125,10 @@ class Runtime:
         """Why nothing can be asked right now."""
         if self.state.phase is Phase.READY:
             return None
-        if self.state.phase is Phase.FAILED:
+        if self.state.no_model:
             return Skip.NO_MODEL
+        if self.state.phase is Phase.FAILED:
+            return Skip.MODEL_FAILED
         return Skip.LOADING if self.state.phase in (Phase.LOADING, Phase.COMPILING) else Skip.NO_RUNTIME
 
     def stream(
@@ -159,19 +183,24 @@ class Runtime:
 
     async def _watch(self) -> None:
         """Until it is ready, has failed, or cannot be reached."""
-        if self.state.phase is Phase.OFF:
+        if self.state.phase is Phase.OFF and not self.state.no_model:
             self._set(RuntimeState(Phase.STARTING))
+        missing: ModelMissing | None = None
         try:
             client = self._connected()
-            health = await (client.ensure_running() if self.start else client.health())
+            missing = await asyncio.to_thread(no_model_yet) if self.start else None
+            # A daemon that runs was perhaps told its model when it was started.
+            health = await (client.ensure_running() if self.start and not missing else client.health())
             self._take(health)
             while health.status in ("loading", "compiling"):
                 health = await client.health(wait_seconds=WATCH_SECONDS)
                 self._take(health)
         except RuntimeFault as fault:
-            self._set(RuntimeState(Phase.OFF, message=fault.message, remedy=fault.remedy))
-        if self.state.phase is not Phase.READY:
-            self._failed_at = asyncio.get_running_loop().time()
+            fault = missing or fault
+            self._set(RuntimeState(message=fault.message, remedy=fault.remedy, no_model=missing is not None))
+        finally:
+            if self.state.phase is not Phase.READY:
+                self._failed_at = asyncio.get_running_loop().time()
 
     async def _refresh(self) -> None:
         """Whether it is still there, and which adapter it serves by now."""

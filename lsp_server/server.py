@@ -102,6 +102,7 @@ class Server(LanguageServer):
             message=state.message,
             remedy=state.remedy,
             remote=state.remote,
+            noModel=state.no_model,
         )
 
     def _ended(self, sentence: str, went_well: bool) -> None:

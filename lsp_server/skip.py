@@ -28,6 +28,7 @@ class Skip(StrEnum):
     # the runtime
     NO_RUNTIME = "no_runtime"
     NO_MODEL = "no_model"
+    MODEL_FAILED = "model_failed"
     LOADING = "loading"
     RUNTIME_DIED = "runtime_died"
     REFUSED = "refused"
@@ -48,9 +49,18 @@ class Skip(StrEnum):
     @property
     def is_fault(self) -> bool:
         """Whether the status item should stay on it: something is missing or broken."""
-        return self in (Skip.NO_RUNTIME, Skip.NO_MODEL, Skip.LOADING, Skip.RUNTIME_DIED, Skip.REFUSED, Skip.FAILED)
+        return self in _FAULTS
 
 
+_FAULTS = (
+    Skip.NO_RUNTIME,
+    Skip.NO_MODEL,
+    Skip.MODEL_FAILED,
+    Skip.LOADING,
+    Skip.RUNTIME_DIED,
+    Skip.REFUSED,
+    Skip.FAILED,
+)
 _SENTENCES = {
     Skip.NOT_OPEN: "The editor asked about a document that it has not opened.",
     Skip.SCHEME: "The document is neither a file on this machine nor a new, untitled one.",
@@ -67,7 +77,8 @@ _SENTENCES = {
     Skip.STALE: "The document changed while the answer was being written.",
     Skip.DEADLINE: "The model had nothing worth showing by the deadline.",
     Skip.NO_RUNTIME: "The runtime does not answer; `understudy doctor` says why.",
-    Skip.NO_MODEL: "The runtime has no model that works; `understudy doctor` says why, and what to type.",
+    Skip.NO_MODEL: "There is no model yet; `understudy setup` brings one.",
+    Skip.MODEL_FAILED: "The runtime has no model that works; `understudy doctor` says why, and what to type.",
     Skip.LOADING: "The model is being loaded or compiled.",
     Skip.RUNTIME_DIED: "The runtime went away in the middle of an answer; the next request starts it again.",
     Skip.REFUSED: "The runtime refused the request; `understudy runtime logs` says why.",

@@ -12,8 +12,8 @@ from local_runtime.model.config_json import MODEL_TYPES, ConfigJson, RopeJson, d
 from local_runtime.model.decoder_config import Activation, DecoderConfig, RopeScaling
 from local_runtime.model.json_file import read_json
 from local_runtime.model.quantization import QUANTIZATIONS, Quantization
+from local_runtime.model.registry import FILE_NAME
 
-FILE_NAME = "mlc-chat-config.json"
 TOKENIZER_FILES = (
     "tokenizer.model",
     "tokenizer.json",

@@ -72,7 +72,7 @@ def import_model(
     Without a quantisation, the one that suits the source: see `best_quantization`. The name defaults to the source's and the
     quantisation's. Raises ModelMissing, ModelInvalid, BadRequest, BuildFailed.
     """
-    if (path / chat_config.FILE_NAME).exists():
+    if (path / registry.FILE_NAME).exists():
         return _copy_mlc_folder(path, name or path.resolve().name)
     found = read_source(path)
     quantization = quantization or best_quantization(found)
@@ -257,7 +257,7 @@ def _write_configs(found: Source, quantization: Quantization, out: Path) -> None
         bos_ids=found.bos_ids,
         eos_ids=found.eos_ids,
     )
-    (out / chat_config.FILE_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
+    (out / registry.FILE_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
 
 
 def _copy_mlc_folder(path: Path, name: str) -> Path:

@@ -92,7 +92,7 @@ class ModelFolder:
     def files(self) -> set[str]:
         """Names of the files that make up the model."""
         shards = {shard.dataPath for shard in self._cache.shards}
-        return shards | {self._cache.file.name, chat_config.FILE_NAME, NOTE_FILE, *chat_config.TOKENIZER_FILES}
+        return shards | {self._cache.file.name, registry.FILE_NAME, NOTE_FILE, *chat_config.TOKENIZER_FILES}
 
     @property
     def weight_bytes(self) -> int:

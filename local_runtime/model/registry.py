@@ -17,9 +17,10 @@ from pathlib import Path
 import filelock
 
 from local_runtime.errors import BadRequest, BuildFailed, ModelMissing
-from local_runtime.model.chat_config import FILE_NAME
 from local_runtime.places import folder, places
 
+FILE_NAME = "mlc-chat-config.json"
+"""A folder with it is a model's."""
 UNFINISHED = ".unfinished-"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tiny_model
 from echo_daemon import EchoDaemon
 from editor import Editor, Message
 
@@ -43,6 +44,7 @@ async def test_a_night_of_another_process_is_shown_until_it_ends(workspace: Path
 
 @pytest.mark.e2e
 async def test_how_a_training_ended_is_told(workspace: Path) -> None:
+    tiny_model.choose()
     async with Editor(workspace, options=WITHOUT_RUNTIME) as editor:
         assert (await editor.execute("understudy.train"))["ok"]
         told = (await editor.heard(lambda m: m["method"] == SHOW_MESSAGE, seconds=TRAINING_SECONDS))["params"]

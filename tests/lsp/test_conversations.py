@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_model
 from echo_daemon import EchoDaemon
 from editor import CAPABILITIES, COMMAND, Editor
 
@@ -195,6 +196,29 @@ async def test_progress_while_the_model_loads(daemon: EchoDaemon, workspace: Pat
         assert set(await editor.why()) <= {"loading", "no_runtime", None}
 
 
+async def test_no_model_yet_is_said_and_one_that_is_brought_serves(home: Path, workspace: Path) -> None:
+    async with Editor(workspace, options={"deadlineMs": 60_000}) as editor:
+        uri = editor.open("a.py", "def add(a, b):\n    return \n")
+        told = await editor.heard(lambda m: m["method"] == "understudy/status" and m["params"].get("noModel") is True)
+        params = told["params"]
+        assert (params["state"], params["model"]) == ("off", "")
+        assert (params["message"], params["remedy"]) == ("no model yet", "understudy setup")
+        assert await editor.items(uri, 1, 11) == []
+        assert await editor.why() == ["no_model"]
+        assert lock.holder(lock_path()) is None
+        # A model is set up while the editor is open: it is noticed without a request and without a restart.
+        tiny_model.choose()
+        await editor.heard(
+            lambda m: (
+                m["method"] == "understudy/status"
+                and m["params"].get("state") == "ready"
+                and m["params"]["model"].startswith(tiny_model.NAME)
+                and m["params"]["noModel"] is False
+            )
+        )
+        os.kill(daemon_pid(), signal.SIGKILL)
+
+
 async def test_no_model_no_answer_and_the_server_lives(home: Path, workspace: Path) -> None:
     (home / "config").mkdir(parents=True)
     (home / "config" / "config.toml").write_text('[runtime]\nengine = "echo:/does/not/exist.json"\n')
@@ -202,7 +226,7 @@ async def test_no_model_no_answer_and_the_server_lives(home: Path, workspace: Pa
         uri = editor.open("a.py", "x = \n")
         await editor.heard(lambda m: m["method"] == "understudy/status" and m["params"].get("state") == "failed")
         assert await editor.items(uri, 0, 4) == []
-        assert await editor.why() == ["no_model"]
+        assert await editor.why() == ["model_failed"]
         os.kill(daemon_pid(), signal.SIGKILL)
 
 

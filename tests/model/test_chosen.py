@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from local_runtime.errors import BadRequest, BuildFailed, ModelMissing
-from local_runtime.model.chat_config import FILE_NAME
 from local_runtime.model.chosen import choose, chosen_model
+from local_runtime.model.registry import FILE_NAME
 from local_runtime.places import folder, places
 
 CONFIG = """\

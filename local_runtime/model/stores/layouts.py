@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from local_runtime.model.chat_config import FILE_NAME as MLC_FILE
 from local_runtime.model.gguf.file import SPLIT_NAME
+from local_runtime.model.registry import FILE_NAME as MLC_FILE
 
 MAX_JSON_BYTES = 1 << 20
 MAX_DEPTH = 5
