@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from local_runtime.errors import ModelInvalid
-from local_runtime.model import chat_config, tokenizer_file
+from local_runtime.model import chat_config, registry, tokenizer_file
 from local_runtime.model.config_json import token_ids
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.json_file import read_json

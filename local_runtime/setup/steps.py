@@ -77,7 +77,8 @@ def ready() -> str | None:
 
 
 def plan(machine: Machine, wanted: str | None, quantization: str | None, told: Told, *, offline: bool) -> Plan:
-    """What to bring: `wanted` is a catalogue's name, an imported model, a path or a reference; None: what suits the machine.
+    """What to bring: `wanted` is a catalogue's name, an earlier plan's `model`, an imported model, a path or a reference; None: what suits
+    the machine.
 
     Raises ModelMissing with what was looked for.
     """
@@ -85,15 +86,18 @@ def plan(machine: Machine, wanted: str | None, quantization: str | None, told: T
         return _suitable(machine, quantization, told, offline)
     if wanted in registry.names():
         return _imported(wanted)
-    known = {entry.name: entry for entry in catalogue.entries()}
-    if wanted in known:
-        return _of_entry(known[wanted], quantization or DEFAULT_QUANTIZATION, f"you asked for {wanted}")
+    reason = f"you asked for {wanted}"
+    for entry in catalogue.entries():
+        if wanted == entry.name:
+            return _of_entry(entry, quantization or DEFAULT_QUANTIZATION, reason)
+        for name in QUANTIZATIONS:  # as `plan` names it: an editor asks with that, once its user agreed
+            if wanted == entry.model_name(name):
+                return _of_entry(entry, name, reason)
     found = resolve(wanted)
     name = quantization or DEFAULT_QUANTIZATION
     size = found.size_bytes
     licence = found.license_name or "not said"
     stem = found.path.name.removesuffix(".gguf")
-    reason = f"you asked for {wanted}"
     return Plan(
         registry.checked_name(f"{stem}-{name}"), stem, name, licence, False, 0, size, reason, path=found.path, source=found.source
     )  # fmt: skip

@@ -111,8 +111,8 @@ def test_the_pages_have_the_keys_and_commands_that_there_are() -> None:
     told = (PLUGIN.parents[1] / "README.md").read_text()
     for name, said in (
         ("accept", "Tab accepts"),
-        ("accept_word", "Alt-Right takes a word"),
-        ("accept_line", "Alt-Down a line"),
+        ("accept_word", "Alt-Right one word"),
+        ("accept_line", "Alt-Down one line"),
     ):
         key = re.search(rf"^    {name} = '<(.*)>',$", table(lua("config"), "keys = "), re.M)
         assert key is not None

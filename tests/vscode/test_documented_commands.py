@@ -1,4 +1,4 @@
-"""Every `understudy …` and every `make …` that a page names exists, options too; and every command and target is in the README."""
+"""Every `understudy …` and every `make …` that a page names exists, options too; and every command is in docs/commands.md."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from local_runtime.command import understudy
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+COMMANDS = ROOT / "docs" / "commands.md"
 PAGES = [
     README,
+    COMMANDS,
+    *(ROOT / name for name in ("ARCHITECTURE.md", "BENCHMARKS.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "editors").glob("*.md")),
     *sorted((ROOT / "editors" / "nvim").glob("*.md")),
     *sorted((ROOT / "editors" / "nvim" / "doc").glob("*.txt")),
@@ -67,9 +70,9 @@ def test_settings_for_other_editors_can_be_pasted() -> None:
         assert "**Untested" in section, section.splitlines()[0]
 
 
-def test_every_command_is_in_the_readme() -> None:
-    """Each lists commands of its own with `--help`."""
-    told = {words.split()[1] for words in named(README)}
+def test_every_command_is_documented() -> None:
+    """In docs/commands.md; each lists commands of its own with `--help`."""
+    told = {words.split()[1] for words in named(COMMANDS)}
     assert set(understudy.list_commands(click.Context(understudy))) <= told
 
 
