@@ -21,13 +21,13 @@ from night_world import add, house, own_home
 from local_runtime.client import Client
 from local_runtime.hole import Hole
 from local_runtime.places import places
-from trainer.nightly.attention import Onlooker
 from trainer.nightly.conditions import load_per_core
 from trainer.nightly.events import Event
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
 from trainer.nightly.runs import Record
 from trainer.nightly.stages import Stage
+from trainer.nightly.user_activity import ActivityMonitor
 
 FIRST_EDITS, NEW_EDITS, NEW_LINES = 270, 10, 60
 
@@ -67,7 +67,7 @@ def show(event: Event) -> None:
 def main(steps: int, first_steps: int) -> None:
     """See the module's docstring."""
     with own_home() as home:
-        look = Onlooker()
+        look = ActivityMonitor()
         options = LearnOptions(resume_seconds=2.0)
         add(home / "shop", house(home / "shop", FIRST_EDITS))
         first, first_seconds, _ = run(Night(options, look, max_steps=first_steps))

@@ -17,11 +17,11 @@ from night_world import VERBS, add, house, own_home
 
 from local_runtime.places import places
 from trainer import forgetting
-from trainer.nightly.attention import Glance
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
 from trainer.nightly.runs import Runs
 from trainer.nightly.stages import Reason
+from trainer.nightly.user_activity import UserActivity
 
 FORGOTTEN = "voucher"
 N_EDITS = 80
@@ -29,7 +29,7 @@ N_EDITS = 80
 
 def rebuilt(reason: Reason, steps: int, threads: int) -> str:
     """Train from the base; SHA-256 of the adapter's weights."""
-    for event in Night(LearnOptions(threads=threads), lambda: Glance(None), asked=reason, max_steps=steps).events():
+    for event in Night(LearnOptions(threads=threads), lambda: UserActivity(None), asked=reason, max_steps=steps).events():
         record = event.record
         if event.done is None or event.done % 10 == 0:
             print(f"{event.stage.value:>8}  {event.text}", flush=True)

@@ -36,10 +36,10 @@ from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions
 from trainer.collect.journal import Journal
 from trainer.edits import Verdict
-from trainer.nightly.attention import Glance
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
 from trainer.nightly.runs import Runs
+from trainer.nightly.user_activity import UserActivity
 
 PROGRAM = "from local_runtime.command import main; main()"
 VICTIMS = ("night", "training", "daemon")
@@ -172,7 +172,7 @@ def _first_night(home: Path, base_hash: str, steps: int) -> None:
     with places().config_file.open("a") as config:
         config.write("[learn]\nthreads = 1\n")
     add(home / "shop", house(home / "shop", N_FIRST))
-    for _ in Night(LearnOptions(threads=1), lambda: Glance(None), max_steps=steps).events():
+    for _ in Night(LearnOptions(threads=1), lambda: UserActivity(None), max_steps=steps).events():
         pass
     versions = Versions(base_hash=base_hash)
     if versions.current().name is None:

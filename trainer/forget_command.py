@@ -31,14 +31,14 @@ def forget(path: Path, yes: bool, later: bool) -> None:
     from trainer.nightly.progress import show  # noqa: PLC0415
     from trainer.nightly.rebuild_owed import is_rebuild_owed  # noqa: PLC0415
     from trainer.nightly.stages import Reason  # noqa: PLC0415
-    from trainer.nightly.turn import turn  # noqa: PLC0415
+    from trainer.nightly.trainer_lock import trainer_lock  # noqa: PLC0415
 
     console = Console(highlight=False)
     if not yes:
         console.print(f"{path.absolute()} and what is in it will be deleted from the journal, the statistics and the search index;", soft_wrap=True)  # fmt: skip
         console.print("all adapters trained here are deleted, and a new one is trained from what is left.")
         click.confirm("Forget it?", abort=True)
-    with console.status("deleting"), turn(wait_seconds=WAIT_SECONDS):
+    with console.status("deleting"), trainer_lock(wait_seconds=WAIT_SECONDS):
         forgotten = forget_it(path)
     for sentence in forgotten.sentences():
         console.print(sentence, soft_wrap=True)

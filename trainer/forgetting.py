@@ -70,7 +70,7 @@ class Forgotten:
 
 
 def forget(path: Path) -> Forgotten:
-    """Delete all that was kept of a file or folder, which need not exist any more. The caller has the trainer's turn.
+    """Delete all that was kept of a file or folder, which need not exist any more. The caller holds the trainer lock.
 
     May be repeated after a kill: each part is deleted if it is there.
     """

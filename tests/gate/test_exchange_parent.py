@@ -10,12 +10,12 @@ from gate_worlds import write_adapter
 
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import folder, places
-from trainer.nightly.attention import Glance
 from trainer.nightly.events import Event
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
 from trainer.nightly.runs import Record, Runs
 from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.user_activity import UserActivity
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_going_on_from_kin_is_told(tiny_model: ModelFolder, quantization: str, n
     run = Runs(places().data / "runs").begin(
         Record(id="", reason=Reason.WARM, model="tiny", base_hash=tiny_model.base_hash, began=1e9, parent="personal-1")
     )
-    night = Before(LearnOptions(), lambda: Glance(None))
+    night = Before(LearnOptions(), lambda: UserActivity(None))
     told = [event.text for event in night._tune(run)]
     assert told[0] == "training from personal-1"
     assert told[-1] == "trained"

@@ -6,6 +6,7 @@ import tiny_model
 
 from local_runtime.fim import FimTokenizer
 from local_runtime.general_set import FILE, general_holes
+from trainer.gate.pool import general_examples
 
 
 def test_every_hole_fits_a_prompt() -> None:
@@ -29,3 +30,11 @@ def test_it_is_small_and_says_its_licences() -> None:
 
 def test_it_covers_the_languages() -> None:
     assert {one.hole.language for one in general_holes()} == {"python", "typescript", "javascript"}
+
+
+def test_fewer_places_are_spread_over_the_whole_set() -> None:
+    whole, some = general_examples(), general_examples(50)
+    assert len(some) == 50
+    where = [whole.index(one) for one in some]
+    assert where == sorted(set(where)) and where[0] == 0 and where[-1] > 0.95 * len(whole)
+    assert general_examples(10_000) == whole

@@ -17,7 +17,7 @@ from trainer.edits import EditEvent, Verdict
 from trainer.gate.judge import Judge
 from trainer.nightly import review as reviews
 from trainer.nightly.review import Reviewer, review
-from trainer.nightly.turn import turn
+from trainer.nightly.trainer_lock import trainer_lock
 
 PROMOTED = 1e9
 
@@ -199,7 +199,7 @@ def test_by_day_it_must_be_surer_than_before_a_night(versions: Versions) -> None
 def test_by_day_whoever_trains_is_not_disturbed_and_it_looks_again(versions: Versions) -> None:
     day = Day(versions, Opening(versions, 0.8))
     show(versions, mine=6, base=40)
-    with turn():
+    with trainer_lock():
         assert day.hours_later(1.1) is None
     assert versions.current().name == "personal-2"
     assert day.hours_later(1.1) is not None

@@ -10,9 +10,9 @@ from local_runtime.places import places
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal
 from trainer.edits import EditEvent, Origin
-from trainer.nightly.attention import Glance
 from trainer.nightly.events import Event
 from trainer.nightly.runs import Record
+from trainer.nightly.user_activity import UserActivity
 
 TINY = DecoderConfig("llama", 64, 160, 2, 4, 2, 16, 512, 1024, tied_embeddings=True)
 BEGAN = 1.77e9
@@ -22,7 +22,7 @@ VERBS = (
     "archive", "restore", "approve", "reject", "assign", "rename", "merge", "split", "renew", "close", "open", "sort", "copy",
     "move", "lock", "unlock", "print", "weigh", "count", "seal", "stamp", "sell", "lend", "hide", "paint", "clean",
 )  # fmt: skip
-AWAY = Glance(idle_seconds=None)
+AWAY = UserActivity(idle_seconds=None)
 
 
 def handler(noun: str, verb: str) -> str:

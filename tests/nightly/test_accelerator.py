@@ -18,15 +18,15 @@ from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions
 from trainer.edits import Example
 from trainer.examples.store import write_examples
-from trainer.nightly import learning_process, pausing
+from trainer.nightly import learning_process, training_process
 from trainer.nightly import night as nights
-from trainer.nightly.attention import Glance
 from trainer.nightly.events import Event
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
-from trainer.nightly.pausing import Placed, Word
 from trainer.nightly.runs import Record, Runs
 from trainer.nightly.stages import Reason
+from trainer.nightly.training_process import Placed, Word
+from trainer.nightly.user_activity import UserActivity
 from trainer.tuning import memory
 from trainer.tuning import placement as placements
 from trainer.tuning.base import Placement
@@ -100,9 +100,9 @@ def a_night(come_back: bool) -> tuple[bytes, list[int], list[Event]]:
     steps: list[int] = []
     n_looks = [0]
 
-    def look() -> Glance:
+    def look() -> UserActivity:
         n_looks[0] += bool(come_back and len(steps) >= 2)
-        return Glance(idle_seconds=0.0) if 1 <= n_looks[0] <= 12 else AWAY
+        return UserActivity(idle_seconds=0.0) if 1 <= n_looks[0] <= 12 else AWAY
 
     night = Night(LearnOptions(threads=1), look, asked=Reason.ASKED, max_steps=N_STEPS)
     seen = []
@@ -127,8 +127,8 @@ def test_an_accelerators_memory_is_given_back_and_the_run_goes_on_bit_equally(
     script.write_text(ACCELERATED)
     command: Callable[..., list[str]] = lambda module, *arguments: [sys.executable, str(script), *arguments]  # noqa: E731
     monkeypatch.setattr(nights, "python", command)
-    monkeypatch.setattr(pausing, "GIVE_BACK_SECONDS", 0.05)
-    monkeypatch.setattr(pausing, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(training_process, "GIVE_BACK_SECONDS", 0.05)
+    monkeypatch.setattr(training_process, "POLL_SECONDS", 0.02)
     found, steps, events = a_night(come_back=True)
     assert steps.count(1) == 2  # a second child begins where the first had last saved
     assert [event.text for event in events if event.paused] == ["it stands still: you are typing"]

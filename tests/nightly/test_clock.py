@@ -19,7 +19,6 @@ from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal
 from trainer.edits import EditEvent
 from trainer.nightly import clock as clocks
-from trainer.nightly.attention import Glance
 from trainer.nightly.clock import Clock, against_a_night, remembered, waits
 from trainer.nightly.conditions import Against
 from trainer.nightly.events import Event
@@ -27,6 +26,7 @@ from trainer.nightly.options import LearnOptions
 from trainer.nightly.rebuild_owed import owe_rebuild
 from trainer.nightly.runs import Record, Runs
 from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.user_activity import UserActivity
 
 ANY_HOUR = LearnOptions(from_hour=0, until_hour=0, min_free_mb=0, max_load=1e9)
 NOW = BEGAN + 1e7
@@ -36,7 +36,7 @@ def a_night() -> Iterator[Event]:
     yield Event(Stage.DONE, "done")
 
 
-def clock(look: Glance = AWAY, night: object = a_night, now: float = NOW) -> Clock:
+def clock(look: UserActivity = AWAY, night: object = a_night, now: float = NOW) -> Clock:
     return Clock(ANY_HOUR, lambda: look, night, lambda: now)  # type: ignore[arg-type]
 
 
@@ -53,7 +53,7 @@ def test_without_a_folder_it_waits_and_says_why() -> None:
 
 def test_with_enough_new_edits_and_nobody_there_it_begins(tmp_path: Path) -> None:
     learn_from(tmp_path / "shop")
-    assert not clock(Glance(idle_seconds=5.0)).tick()
+    assert not clock(UserActivity(idle_seconds=5.0)).tick()
     assert waits() == {"active": 1}
     assert clock().tick()
     assert remembered().sentences == []
@@ -110,9 +110,9 @@ def test_a_night_that_was_cut_off_is_gone_on_with_at_once(tmp_path: Path) -> Non
     Runs(places().data / "runs").begin(Record(id="", reason=Reason.FIRST, model="m", base_hash="b", began=NOW - 60))
     tight = LearnOptions(from_hour=3, until_hour=4, min_free_mb=0, max_load=1e9, min_new_edits=10_000)
     assert against_a_night(NOW, AWAY, tight) == []
-    assert [r.against for r in against_a_night(NOW, Glance(1.0), tight)] == [Against.ACTIVE]
+    assert [r.against for r in against_a_night(NOW, UserActivity(1.0), tight)] == [Against.ACTIVE]
     LearnedFolders().pause()
-    paused = Glance(None, paused_until=NOW + 60)
+    paused = UserActivity(None, paused_until=NOW + 60)
     assert Against.PAUSED in [r.against for r in against_a_night(NOW, paused, tight)]
 
 
@@ -179,13 +179,13 @@ def test_a_full_disk_does_not_end_the_watcher(monkeypatch: pytest.MonkeyPatch) -
     ("glance", "at_leisure"),
     [
         (AWAY, True),
-        (Glance(1.0), False),
-        (Glance(None, on_mains=False), False),
-        (Glance(None, paused_until=2e9), False),
+        (UserActivity(1.0), False),
+        (UserActivity(None, on_mains=False), False),
+        (UserActivity(None, paused_until=2e9), False),
     ],
 )
 def test_between_nights_it_looks_whether_what_serves_has_declined(
-    glance: Glance, at_leisure: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    glance: UserActivity, at_leisure: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With a person there, or on battery, no questions are asked; before a night, the night itself looks."""
     asked: list[bool] = []

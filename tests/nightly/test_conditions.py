@@ -12,17 +12,17 @@ import pytest
 from local_runtime.errors import BadRequest
 from local_runtime.places import places
 from trainer.collect.folders import LearnedFolders
-from trainer.nightly import attention
-from trainer.nightly.attention import Glance
+from trainer.nightly import user_activity
 from trainer.nightly.conditions import Against, Circumstances, is_night, refusals
 from trainer.nightly.options import LearnOptions, read_options
+from trainer.nightly.user_activity import UserActivity
 
 THREE_AT_NIGHT = datetime(2026, 3, 3, 3).timestamp()
 NOON = datetime(2026, 3, 3, 12).timestamp()
 DAY = 86_400.0
 GOOD = Circumstances(
     now=THREE_AT_NIGHT,
-    glance=Glance(idle_seconds=3600),
+    glance=UserActivity(idle_seconds=3600),
     n_folders=1,
     n_new_edits=30,
     last_night=THREE_AT_NIGHT - DAY,
@@ -48,11 +48,11 @@ def test_a_rebuild_that_is_due_needs_no_new_edits() -> None:
     ("changes", "expected"),
     [
         ({"n_folders": 0}, Against.NO_FOLDER),
-        ({"glance": Glance(3600, paused_until=THREE_AT_NIGHT + 60)}, Against.PAUSED),
+        ({"glance": UserActivity(3600, paused_until=THREE_AT_NIGHT + 60)}, Against.PAUSED),
         ({"last_night": THREE_AT_NIGHT - 3600}, Against.DONE_TONIGHT),
         ({"n_new_edits": 7}, Against.FEW_EDITS),
-        ({"glance": Glance(idle_seconds=60)}, Against.ACTIVE),
-        ({"glance": Glance(3600, on_mains=False)}, Against.BATTERY),
+        ({"glance": UserActivity(idle_seconds=60)}, Against.ACTIVE),
+        ({"glance": UserActivity(3600, on_mains=False)}, Against.BATTERY),
         ({"load_per_core": 0.9}, Against.LOAD),
         ({"free_memory_bytes": 1 << 30}, Against.MEMORY),
         ({"need_memory_bytes": 9 << 30}, Against.MEMORY),
@@ -69,11 +69,11 @@ def test_noon_waits_for_the_night_but_a_missed_night_is_caught_up() -> None:
     assert against(now=NOON, last_night=NOON - DAY * 0.9) == [Against.HOUR]
     assert against(now=NOON, last_night=NOON - DAY * 2) == []
     # Outside its hours it wants to be surer that nobody is there.
-    assert against(now=NOON, last_night=NOON - DAY * 2, glance=Glance(idle_seconds=20 * 60)) == [Against.ACTIVE]
+    assert against(now=NOON, last_night=NOON - DAY * 2, glance=UserActivity(idle_seconds=20 * 60)) == [Against.ACTIVE]
 
 
 def test_no_daemon_means_that_nobody_asks() -> None:
-    assert against(glance=Glance(idle_seconds=None)) == []
+    assert against(glance=UserActivity(idle_seconds=None)) == []
 
 
 def test_a_clock_that_went_backwards_silences_nothing() -> None:
@@ -106,18 +106,18 @@ def test_options_come_from_the_config_file_and_say_what_is_wrong(home: Path) -> 
 
 def test_a_pause_has_an_end_or_none() -> None:
     folders = LearnedFolders()
-    assert attention.paused_until(folders, 1.0) == 0
+    assert user_activity.paused_until(folders, 1.0) == 0
     folders.pause(5.0)
-    assert attention.paused_until(folders, 1.0) == 5.0
-    assert attention.paused_until(folders, 6.0) == 0
+    assert user_activity.paused_until(folders, 1.0) == 5.0
+    assert user_activity.paused_until(folders, 6.0) == 0
     folders.pause()
-    assert attention.paused_until(folders, 1e12) == math.inf
-    endless = Glance(3600, paused_until=math.inf)
+    assert user_activity.paused_until(folders, 1e12) == math.inf
+    endless = UserActivity(3600, paused_until=math.inf)
     assert against(glance=endless) == [Against.PAUSED]
 
 
 def test_machines_without_a_battery_are_on_mains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention.psutil, "sensors_battery", lambda: None, raising=False)
-    assert attention.on_mains()
-    monkeypatch.delattr(attention.psutil, "sensors_battery")
-    assert attention.on_mains()
+    monkeypatch.setattr(user_activity.psutil, "sensors_battery", lambda: None, raising=False)
+    assert user_activity.on_mains()
+    monkeypatch.delattr(user_activity.psutil, "sensors_battery")
+    assert user_activity.on_mains()

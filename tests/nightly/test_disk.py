@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from local_runtime.errors import RuntimeFault
 from trainer.disk import DiskFull, disk_fault
-from trainer.nightly.pausing import understood
+from trainer.nightly.training_process import understood
 from trainer.tuning import adapter_folder, checkpoint
 from trainer.tuning.checkpoint import Standing
 from trainer.tuning.recipe import preset

@@ -17,15 +17,15 @@ from local_runtime.errors import EngineDied
 from local_runtime.hole import Hole
 from trainer.edits import Example
 from trainer.gate.judge import Said, Score
+from trainer.nightly import interruptible_judge
 from trainer.nightly import judging as judgings
-from trainer.nightly import watchful
 from trainer.nightly.events import Event
+from trainer.nightly.interruptible_judge import InterruptibleJudge
 from trainer.nightly.judging import judging
 from trainer.nightly.progress import show
 from trainer.nightly.runs import Record
 from trainer.nightly.stages import Reason, Stage
-from trainer.nightly.turn import TurnWanted
-from trainer.nightly.watchful import WatchfulJudge
+from trainer.nightly.trainer_lock import LockWanted
 
 PLACE = Example(Hole("a.py", "python", "x = ", "\n"), "1", 0.0)
 RECORD = Record(id="r", reason=Reason.FIRST, model="m", base_hash="b", began=1e9)
@@ -50,12 +50,12 @@ class Answering:
 
 @pytest.fixture(autouse=True)
 def told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchful, "TELL_SECONDS", 0.01)
+    monkeypatch.setattr(interruptible_judge, "TELL_SECONDS", 0.01)
 
 
 def test_questions_are_counted_while_they_are_asked() -> None:
     third = threading.Event()
-    judge = WatchfulJudge(Answering(lambda: third.wait(30) if judge.n_asked == 3 else None), lambda: None)  # type: ignore[arg-type, return-value]
+    judge = InterruptibleJudge(Answering(lambda: third.wait(30) if judge.n_asked == 3 else None), lambda: None)  # type: ignore[arg-type, return-value]
     counts = judge.counted(lambda: [judge.score(PLACE, None).nats for _ in range(5)])
     while next(counts) < 3:
         pass
@@ -68,7 +68,7 @@ def test_questions_are_counted_while_they_are_asked() -> None:
 
 
 def test_a_judgement_that_nobody_waits_for_ends_at_its_next_question() -> None:
-    judge = WatchfulJudge(Answering(), lambda: None)
+    judge = InterruptibleJudge(Answering(), lambda: None)
     ended = threading.Event()
 
     def ask_for_ever() -> None:
@@ -83,12 +83,12 @@ def test_a_judgement_that_nobody_waits_for_ends_at_its_next_question() -> None:
     assert ended.is_set()
 
 
-@pytest.mark.parametrize("fault", [EngineDied("gone"), TurnWanted("forget")])
+@pytest.mark.parametrize("fault", [EngineDied("gone"), LockWanted("forget")])
 def test_what_goes_wrong_while_judging_is_raised(fault: Exception) -> None:
     def wrong() -> None:
         raise fault
 
-    judge = WatchfulJudge(Answering(wrong), lambda: None)
+    judge = InterruptibleJudge(Answering(wrong), lambda: None)
     with pytest.raises(type(fault)):
         list(judge.counted(lambda: judge.score(PLACE, None)))
 
@@ -97,7 +97,7 @@ def test_a_judgement_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.Monk
     """Every event has the stage and a share that grows up to one."""
     asked = [0]
     told = threading.Event()
-    monkeypatch.setattr(judgings, "general_examples", lambda: [PLACE] * 20)
+    monkeypatch.setattr(judgings, "general_examples", lambda at_most: [PLACE] * 20)
 
     def wait_until_told() -> None:
         asked[0] += 1

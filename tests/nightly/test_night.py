@@ -23,12 +23,12 @@ from trainer.adapters.versions import Versions
 from trainer.collect.journal import Journal
 from trainer.edits import EditEvent, Origin
 from trainer.forget_command import forget
-from trainer.nightly import watchful
-from trainer.nightly.attention import Glance
+from trainer.nightly import interruptible_judge
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
 from trainer.nightly.runs import Runs
 from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.user_activity import UserActivity
 
 pytestmark = pytest.mark.e2e
 
@@ -47,7 +47,7 @@ def versions() -> Versions:
 @pytest.mark.slow
 def test_a_night_learns_proves_it_and_serves(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the next nights: nothing new, then warm from what serves."""
-    monkeypatch.setattr(watchful, "TELL_SECONDS", 0.1)
+    monkeypatch.setattr(interruptible_judge, "TELL_SECONDS", 0.1)
     learn_from(tmp_path / "shop")
     record, events = finished(night(max_steps=60).events())
     assert record.promoted
@@ -144,7 +144,7 @@ def test_forgetting_equals_never_having_seen(world: Path, tmp_path: Path) -> Non
 
 def test_the_user_comes_back_and_the_training_stands_still(world: Path, tmp_path: Path) -> None:
     learn_from(tmp_path / "shop", NOUNS[:5], VERBS[:5])
-    glances = iter([AWAY, AWAY, AWAY, Glance(0.0), Glance(0.1), Glance(61.0)])
+    glances = iter([AWAY, AWAY, AWAY, UserActivity(0.0), UserActivity(0.1), UserActivity(61.0)])
     one = Night(OPTIONS, lambda: next(glances, AWAY), max_steps=STEPS)
     record, events = finished(one.events())
     stands = [event for event in events if event.paused]

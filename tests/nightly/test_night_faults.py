@@ -22,7 +22,7 @@ from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
 from trainer.nightly.runs import Record, Runs
 from trainer.nightly.stages import Reason, Stage
-from trainer.nightly.turn import TrainerBusy, turn
+from trainer.nightly.trainer_lock import TrainerBusy, trainer_lock
 
 OPTIONS = LearnOptions(threads=1)
 pytestmark = pytest.mark.e2e
@@ -101,7 +101,7 @@ def test_a_damaged_journal_is_told_of_and_kept(world: Path) -> None:
 
 
 def test_another_trainer_is_named(world: Path) -> None:
-    with turn(), pytest.raises(TrainerBusy, match="another trainer is running: process"):
+    with trainer_lock(), pytest.raises(TrainerBusy, match="another trainer is running: process"):
         next(night().events())
 
 

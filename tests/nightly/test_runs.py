@@ -15,7 +15,14 @@ from local_runtime.places import folder
 from trainer.edits import Verdict
 from trainer.nightly.runs import Record, Runs, read_record
 from trainer.nightly.stages import Reason, Stage
-from trainer.nightly.turn import TrainerBusy, TurnWanted, leave_if_wanted, trainer_pid, turn, wanted_path
+from trainer.nightly.trainer_lock import (
+    LockWanted,
+    TrainerBusy,
+    leave_if_wanted,
+    trainer_lock,
+    trainer_pid,
+    wanted_path,
+)
 
 
 def record(began: float = 1e9) -> Record:
@@ -92,7 +99,7 @@ def test_no_half_record_is_ever_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [path.name for path in run.path.iterdir()] == ["run.json"]
 
 
-HOLDER = "from trainer.nightly.turn import turn\nwith turn():\n    print('held', flush=True)\n    input()\n"
+HOLDER = "from trainer.nightly.trainer_lock import trainer_lock\nwith trainer_lock():\n    print('held', flush=True)\n    input()\n"
 
 
 @pytest.mark.e2e
@@ -101,17 +108,17 @@ def test_one_trainer_at_a_time_also_after_a_kill() -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(TrainerBusy, match=f"another trainer is running: process {other.pid}"), turn():
+        with pytest.raises(TrainerBusy, match=f"another trainer is running: process {other.pid}"), trainer_lock():
             pass
         assert trainer_pid() == other.pid
         other.kill()
-    with turn():
+    with trainer_lock():
         pass
     assert trainer_pid() is None
 
 
 LEAVER = (
-    "import time\nfrom trainer.nightly.turn import turn, leave_if_wanted\nwith turn():\n    print('held', flush=True)\n"
+    "import time\nfrom trainer.nightly.trainer_lock import trainer_lock, leave_if_wanted\nwith trainer_lock():\n    print('held', flush=True)\n"
     "    while True:\n        time.sleep(0.02)\n        leave_if_wanted()\n"
 )
 
@@ -123,16 +130,16 @@ def test_whoever_trains_leaves_when_something_is_to_be_forgotten() -> None:
         assert other.stdout is not None
         assert other.stderr is not None
         assert other.stdout.readline() == b"held\n"
-        with turn(wait_seconds=30):
+        with trainer_lock(wait_seconds=30):
             leave_if_wanted()  # the wish is fulfilled and gone
-        assert TurnWanted.__name__ in other.stderr.read().decode()
+        assert LockWanted.__name__ in other.stderr.read().decode()
 
 
 def test_the_wish_of_one_who_was_killed_ends_no_night() -> None:
     """`understudy forget` was killed while it waited: its file stays, and must not keep nights from running for good."""
     wanted = folder(wanted_path().parent) / wanted_path().name
     wanted.touch()
-    with pytest.raises(TurnWanted):
+    with pytest.raises(LockWanted):
         leave_if_wanted()
     long_ago = time.time() - 60
     os.utime(wanted, (long_ago, long_ago))
@@ -140,7 +147,7 @@ def test_the_wish_of_one_who_was_killed_ends_no_night() -> None:
 
 
 GHOST = (
-    "import os, sys\nfrom trainer.nightly.turn import turn\nwith turn():\n    pid = os.fork()\n    if pid == 0:\n"
+    "import os, sys\nfrom trainer.nightly.trainer_lock import trainer_lock\nwith trainer_lock():\n    pid = os.fork()\n    if pid == 0:\n"
     "        sys.stdin.readline()\n        os._exit(0)\n    print('held', flush=True)\n    os.kill(os.getpid(), 9)\n"
 )
 
@@ -154,5 +161,5 @@ def test_a_lock_that_outlives_its_holder_is_waited_for() -> None:
         assert other.stdout.readline() == b"held\n"
         other.wait()
         threading.Timer(0.3, other.stdin.close).start()
-        with turn():
+        with trainer_lock():
             pass

@@ -24,7 +24,6 @@ from local_runtime.errors import RuntimeFault
 from local_runtime.places import folder, places
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path
-from trainer.nightly.attention import Glance
 from trainer.nightly.conditions import (
     Against,
     Circumstances,
@@ -38,6 +37,7 @@ from trainer.nightly.events import Event, sparingly
 from trainer.nightly.options import LearnOptions
 from trainer.nightly.rebuild_owed import is_rebuild_owed
 from trainer.nightly.runs import Record, Runs
+from trainer.nightly.user_activity import UserActivity
 
 log = logging.getLogger("understudy.learn")
 LOOK_SECONDS = 60.0
@@ -69,7 +69,7 @@ class Clock:
     """Decides when; `night` does the rest. The looks at the world are arguments, so that tests need no night."""
 
     options: LearnOptions
-    look: Callable[[], Glance]
+    look: Callable[[], UserActivity]
     night: Callable[[], Iterator[Event]]
     now: Callable[[], float] = time.time
     review: Review | None = None
@@ -117,7 +117,7 @@ class Clock:
             log.error("what serves could not be reviewed: %s", problem)
 
 
-def against_a_night(now: float, glance: Glance, options: LearnOptions) -> list[Refusal]:
+def against_a_night(now: float, glance: UserActivity, options: LearnOptions) -> list[Refusal]:
     """Everything that speaks against a night now. The journal is only opened when nothing else does: opening checks it."""
     seen = circumstances(now, glance)
     if seen.n_folders and Runs(places().data / "runs").unfinished() is not None:
@@ -129,7 +129,7 @@ def against_a_night(now: float, glance: Glance, options: LearnOptions) -> list[R
     return [*refusals(replace(seen, n_new_edits=n_new_edits(now), is_rebuild_due=is_rebuild_due()), options)]
 
 
-def circumstances(now: float, glance: Glance) -> Circumstances:
+def circumstances(now: float, glance: UserActivity) -> Circumstances:
     """The state of this machine, without what is in the journal."""
     data = folder(places().data)
     ended = [run.record for run in Runs(data / "runs").finished()]

@@ -11,8 +11,8 @@ from enum import StrEnum
 
 import psutil
 
-from trainer.nightly.attention import Glance
 from trainer.nightly.options import LearnOptions
+from trainer.nightly.user_activity import UserActivity
 
 NIGHT_SECONDS = 86_400.0
 MISSED_SECONDS = 1.25 * NIGHT_SECONDS
@@ -50,7 +50,7 @@ class Circumstances:
 
     now: float
     """Unix time, seconds."""
-    glance: Glance
+    glance: UserActivity
     n_folders: int
     n_new_edits: int
     """Saved since the last night."""

@@ -16,9 +16,9 @@ from trainer.gate.thresholds import THRESHOLDS
 from trainer.nightly import context_gain
 from trainer.nightly.context_gain import ContextGain
 from trainer.nightly.events import Event
+from trainer.nightly.interruptible_judge import InterruptibleJudge
 from trainer.nightly.stages import Stage
-from trainer.nightly.turn import leave_if_wanted
-from trainer.nightly.watchful import WatchfulJudge
+from trainer.nightly.trainer_lock import leave_if_wanted
 
 _T = TypeVar("_T")
 
@@ -36,7 +36,7 @@ def judging(
 
     `judged_places`: so many held-out hunks, and of the general set, at most.
 
-    Raises TurnWanted, and what the judge raises.
+    Raises LockWanted, and what the judge raises.
     """
     assert candidate.adapter is not None
     adapter, general = candidate.adapter, general_examples(judged_places)
@@ -45,7 +45,7 @@ def judging(
     others = {"base": gate.BASE} | ({"serving": serving} if serving.adapter is not None else {})
     total = gate.n_questions(serving, pool, general, trained_on, limits)
     with open_judge() as judge:
-        watchful = WatchfulJudge(judge, leave_if_wanted)
+        watchful = InterruptibleJudge(judge, leave_if_wanted)
 
         def judged() -> tuple[Verdict, ContextGain | None]:
             verdict = gate.judge(adapter, serving, pool, general, watchful, trained_on=trained_on, thresholds=limits)

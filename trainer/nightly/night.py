@@ -31,20 +31,20 @@ from trainer.disk import DiskFull, disk_fault
 from trainer.examples.store import read_examples
 from trainer.gate.judge import DaemonJudge, Judge, compiled_judge
 from trainer.nightly import context_gain
-from trainer.nightly.attention import Glance, Onlooker, Patience
-from trainer.nightly.choosing import Start, start
 from trainer.nightly.corpus import Learnt, read_learnt
 from trainer.nightly.events import Event
 from trainer.nightly.judging import judging
 from trainer.nightly.learning_process import ADAPTER, POOL, TRAIN
-from trainer.nightly.noting import noted
 from trainer.nightly.options import LearnOptions, read_options
-from trainer.nightly.pausing import ProcessDied, Standstill, Step, TrainingProcess, python
+from trainer.nightly.progress_note import noted
 from trainer.nightly.rebuild_owed import is_rebuild_owed, settle_rebuild
 from trainer.nightly.review import review
 from trainer.nightly.runs import Record, Run, Runs
 from trainer.nightly.stages import Reason, Stage
-from trainer.nightly.turn import TurnWanted, leave_if_wanted, turn
+from trainer.nightly.start_point import Start, start
+from trainer.nightly.trainer_lock import LockWanted, leave_if_wanted, trainer_lock
+from trainer.nightly.training_process import Paused, ProcessDied, Step, TrainingProcess, python
+from trainer.nightly.user_activity import ActivityMonitor, Patience, UserActivity
 from trainer.scarce_memory import memory_fault
 from trainer.tuning.recipe import preset
 
@@ -74,7 +74,7 @@ def daemon_judge() -> Iterator[Judge]:
 def night_of_user(asked: Reason | None = None, *, preset: str | None = None, max_steps: int = 0) -> Iterator[Event]:
     """A night with this user's options, model, journal and daemon. See `Night.events`."""
     options = read_options()
-    look = Onlooker()
+    look = ActivityMonitor()
     try:
         yield from Night(options, look, asked=asked, preset=preset, max_steps=max_steps).events()
     finally:
@@ -86,7 +86,7 @@ class Night:
     """One night. What it looks at and asks are arguments; where things live is `places()`."""
 
     options: LearnOptions
-    look: Callable[[], Glance]
+    look: Callable[[], UserActivity]
     open_judge: OpenJudge = daemon_judge
     asked: Reason | None = None
     """Train from the base, for this reason."""
@@ -99,11 +99,11 @@ class Night:
         """Run the night, or what is left of one that was cut off; the last event has the run's record.
 
         Closing the generator, or killing the process, leaves a run that the next night takes up. Raises TrainerBusy when
-        another trainer runs, TurnWanted when one has to make way, and what makes a night impossible now: no model, a model
+        another trainer runs, LockWanted when one has to make way, and what makes a night impossible now: no model, a model
         without sentinels, a daemon that does not start, a full disk. The adapter that serves goes on serving through all of it.
         """
         _check_installed()
-        with turn():
+        with trainer_lock():
             runs = Runs(places().data / "runs")
             for name in runs.clear_broken():
                 yield Event(Stage.COLLECT, f"{name} was cut off at its very beginning and is cleared")
@@ -122,7 +122,7 @@ class Night:
                 full = disk_fault(problem)
                 self._count_fault(run, full)
                 raise full from problem
-            except TurnWanted:
+            except LockWanted:
                 raise
             except RuntimeFault as fault:
                 run.finish(fault.message, self.now(), failed=True)
@@ -327,7 +327,7 @@ def _versions() -> Versions:
     return Versions(base_hash=served_model().base_hash)
 
 
-def _event(stage: Stage, word: Step | Standstill) -> Event:
+def _event(stage: Stage, word: Step | Paused) -> Event:
     if isinstance(word, Step):
         return Event(stage, f"step {word.step} of {word.n_steps}", word.step, word.n_steps, word.loss)
     if word.reason is None:

@@ -18,7 +18,7 @@ from trainer.examples.dataset import held_out_examples
 from trainer.gate.judge import Judge
 from trainer.gate.pool import hunk_of
 from trainer.gate.thresholds import THRESHOLDS, Thresholds
-from trainer.nightly.turn import TrainerBusy, turn
+from trainer.nightly.trainer_lock import TrainerBusy, trainer_lock
 
 OUTCOME_DAYS = 30
 LOOK_SECONDS = 3600.0
@@ -49,7 +49,7 @@ class Reviewer:
             return None
         thresholds = replace(THRESHOLDS, rollback_confidence=THRESHOLDS.rollback_confidence_by_day)
         try:
-            with turn():
+            with trainer_lock():
                 declined = review(self.open_versions(), self.open_judge if at_leisure else None, thresholds)
         except TrainerBusy:
             return None  # whoever trains has looked, or will
@@ -60,7 +60,7 @@ class Reviewer:
 def review(versions: Versions, open_judge: OpenJudge | None, thresholds: Thresholds = THRESHOLDS) -> str | None:
     """The reason for which what served was rolled back, if it was.
 
-    The judge is opened only when there is enough to ask; None: it is not asked at all. The caller has the trainer's turn.
+    The judge is opened only when there is enough to ask; None: it is not asked at all. The caller holds the trainer lock.
     """
     serving = versions.current()
     if serving.name is None:

@@ -15,12 +15,12 @@ from local_runtime.night import read_night
 from local_runtime.places import places
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path
-from trainer.nightly.attention import Onlooker
 from trainer.nightly.clock import against_a_night
 from trainer.nightly.options import read_options
 from trainer.nightly.runs import Run, Runs
 from trainer.nightly.service import service
-from trainer.nightly.turn import trainer_pid
+from trainer.nightly.trainer_lock import trainer_pid
+from trainer.nightly.user_activity import ActivityMonitor
 from trainer.nightly.watching import is_watching
 
 N_NIGHTS = 5
@@ -59,7 +59,7 @@ def print_status(console: Console) -> None:
             f"{_date(unfinished.record.began)}  cut off at {unfinished.record.stage.value}; it is taken up",
         )
     if learned:
-        with closing(Onlooker()) as look:
+        with closing(ActivityMonitor()) as look:
             against = against_a_night(time.time(), look(), read_options())
         for refusal in against:
             table.add_row("[dim]waits", refusal.sentence)

@@ -16,12 +16,12 @@ from trainer.adapters.versions import Versions
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal
 from trainer.collect.watch import Watcher
-from trainer.nightly.attention import Glance, Onlooker
 from trainer.nightly.clock import Clock
-from trainer.nightly.holding import hold, holder_pid
 from trainer.nightly.night import daemon_judge, night_of_user
 from trainer.nightly.options import read_options
+from trainer.nightly.process_lock import hold, holder_pid
 from trainer.nightly.review import Reviewer
+from trainer.nightly.user_activity import ActivityMonitor, UserActivity
 
 CATCH_UP_SECONDS = 60.0
 log = logging.getLogger("understudy.learn")
@@ -39,7 +39,7 @@ def watch_and_train(stop: threading.Event) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     options = read_options()
     folders = LearnedFolders()
-    with _sole_watcher(), closing(Journal()) as journal, closing(Onlooker()) as look:
+    with _sole_watcher(), closing(Journal()) as journal, closing(ActivityMonitor()) as look:
         if journal.problem:
             log.warning("%s", journal.problem)
         watcher = Watcher(folders, journal)
@@ -52,11 +52,11 @@ def watch_and_train(stop: threading.Event) -> None:
             watcher.stop()
 
 
-def _telling(look: Callable[[], Glance], watcher: Watcher) -> Callable[[], Glance]:
+def _telling(look: Callable[[], UserActivity], watcher: Watcher) -> Callable[[], UserActivity]:
     """The same look, which logs each problem of the watcher once."""
     told: set[str] = set()
 
-    def look_and_tell() -> Glance:
+    def look_and_tell() -> UserActivity:
         for problem in set(watcher.problems) - told:
             log.warning("%s", problem)
         told.update(watcher.problems)

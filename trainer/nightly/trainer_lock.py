@@ -11,7 +11,7 @@ from pathlib import Path
 
 from local_runtime.errors import RuntimeFault
 from local_runtime.places import places
-from trainer.nightly.holding import hold, holder_pid
+from trainer.nightly.process_lock import hold, holder_pid
 
 WISH_SECONDS = 10.0
 """A wish that was renewed longer ago than this is nobody's any more: who had it was killed."""
@@ -21,7 +21,7 @@ class TrainerBusy(RuntimeFault):
     """Another process trains, judges or forgets."""
 
 
-class TurnWanted(RuntimeFault):
+class LockWanted(RuntimeFault):
     """What runs has to leave: its user wants something forgotten. Its run stays to be taken up."""
 
 
@@ -36,7 +36,7 @@ def wanted_path() -> Path:
 
 
 @contextmanager
-def turn(wait_seconds: float = 0.0) -> Iterator[None]:
+def trainer_lock(wait_seconds: float = 0.0) -> Iterator[None]:
     """Held inside: nobody else trains, promotes or forgets.
 
     With `wait_seconds` whoever trains is asked to leave. Raises TrainerBusy if somebody still does then.
@@ -58,11 +58,11 @@ def turn(wait_seconds: float = 0.0) -> Iterator[None]:
 
 
 def leave_if_wanted() -> None:
-    """Called by whoever holds the turn, often. Raises TurnWanted."""
+    """Called by whoever holds the lock, often. Raises LockWanted."""
     with suppress(FileNotFoundError):
         if abs(time.time() - wanted_path().stat().st_mtime) > WISH_SECONDS:
             return
-        raise TurnWanted("the night was ended for `understudy forget`; it is taken up later")
+        raise LockWanted("the night was ended for `understudy forget`; it is taken up later")
 
 
 def trainer_pid() -> int | None:

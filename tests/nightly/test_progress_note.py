@@ -19,11 +19,11 @@ from local_runtime.night import MOST_BYTES, read_night
 from local_runtime.places import folder, places
 from lsp_server.night import DOING
 from trainer.nightly.events import Event
-from trainer.nightly.noting import noted
+from trainer.nightly.progress_note import noted
 from trainer.nightly.runs import Record, Runs
 from trainer.nightly.stages import Reason, Stage
 from trainer.nightly.status import print_status
-from trainer.nightly.turn import turn
+from trainer.nightly.trainer_lock import trainer_lock
 
 RECORD = Record(id="r", reason=Reason.FIRST, model="m", base_hash="b", began=1e9)
 EVENTS = (
@@ -81,7 +81,7 @@ def test_the_stage_and_the_share_are_seen_from_outside() -> None:
         print_status(Console(file=said, width=200))
         return "\n".join(line.rstrip() for line in said.getvalue().splitlines())
 
-    with turn():
+    with trainer_lock():
         assert ": gate\n" in status()
         seen = [status() for _ in noted(run.record.id, judging())]
         assert ": gate, 40 of 120 (33%)\n" in seen[0]
@@ -91,7 +91,7 @@ def test_the_stage_and_the_share_are_seen_from_outside() -> None:
 
 def test_what_a_killed_night_left_is_no_night() -> None:
     writing = (
-        "from trainer.nightly.events import Event; from trainer.nightly.noting import noted; import time\n"
+        "from trainer.nightly.events import Event; from trainer.nightly.progress_note import noted; import time\n"
         "from trainer.nightly.stages import Stage\n"
         "for _ in noted('r', iter([Event(Stage.TUNE, '', 1, 2)])): print('noted', flush=True); time.sleep(60)"
     )
@@ -168,7 +168,7 @@ def test_neither_a_pipe_nor_a_folder_nor_a_link_is_read() -> None:
 def test_markup_in_a_note_is_only_text() -> None:
     run = Runs(places().data / "runs").begin(RECORD)
     said = io.StringIO()
-    with turn():
+    with trainer_lock():
         for _ in noted(run.record.id, iter([Event(Stage.TUNE, "[/x]", paused=True)])):
             print_status(Console(file=said, width=200))
     assert ": tune; [/x]" in said.getvalue()

@@ -71,7 +71,7 @@ class ProcessDied(RuntimeFault):
 
 
 @dataclass(frozen=True, slots=True)
-class Standstill:
+class Paused:
     """Training was stopped for the user (a reason), or goes on (None)."""
 
     reason: str | None
@@ -115,7 +115,7 @@ class TrainingProcess:
         """Of the child, while there is one."""
         return self._process.pid if self._process else None
 
-    def words(self) -> Generator[Step | Standstill, None, None]:
+    def words(self) -> Generator[Step | Paused, None, None]:
         """What the child says, until it is done. Closing the generator ends the child.
 
         Raises RuntimeFault with the child's own sentence, or with its last words if it died without one.
@@ -142,7 +142,7 @@ class TrainingProcess:
                 process.wait(patience)
                 return
 
-    def _one_life(self) -> Generator[Step | Standstill, None, bool]:
+    def _one_life(self) -> Generator[Step | Paused, None, bool]:
         """Run the child until it is done (True) or was ended to give memory back (False)."""
         read_fd = self._start()
         looked_at = 0.0
@@ -177,7 +177,7 @@ class TrainingProcess:
             self._count_pause()
             os.close(read_fd)
 
-    def _look(self) -> Standstill | None:
+    def _look(self) -> Paused | None:
         """Stop or continue the child as its user needs; what changed."""
         began = time.monotonic()
         reason = self._must_stand()
@@ -186,11 +186,11 @@ class TrainingProcess:
         if reason is None:
             self._count_pause()
             self._signal(signal.SIGCONT)
-            return Standstill(None)
+            return Paused(None)
         self._signal(signal.SIGSTOP)
         self._wait_for_the_stop()
         self._stopped_at = time.monotonic()
-        return Standstill(reason, self._stopped_at - began)
+        return Paused(reason, self._stopped_at - began)
 
     def _wait_for_the_stop(self) -> None:
         """A signal takes effect later than it is sent. A child that stands when its parent is killed is woken and ends; one about to is not."""
@@ -227,12 +227,12 @@ class TrainingProcess:
             os.close(write_fd)
         return read_fd
 
-    def _wait_for_the_user(self) -> Iterator[Standstill]:
+    def _wait_for_the_user(self) -> Iterator[Paused]:
         began = time.monotonic()
         while self._must_stand() is not None:
             time.sleep(POLL_SECONDS)
         self.costs.paused_seconds += time.monotonic() - began
-        yield Standstill(None)
+        yield Paused(None)
 
     def _signal(self, number: int) -> None:
         if self._process is not None:

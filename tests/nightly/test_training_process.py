@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from local_runtime.errors import OutOfMemory, RuntimeFault
-from trainer.nightly import pausing
-from trainer.nightly.attention import Glance, Patience
-from trainer.nightly.pausing import ProcessDied, Standstill, Step, TrainingProcess
+from trainer.nightly import training_process
+from trainer.nightly.training_process import Paused, ProcessDied, Step, TrainingProcess
+from trainer.nightly.user_activity import Patience, UserActivity
 
 pytestmark = pytest.mark.e2e
 
@@ -51,19 +51,19 @@ def test_the_child_stands_still_within_two_seconds_and_loses_nothing(tmp_path: P
     words = []
     for word in process.words():
         words.append(word)
-        if isinstance(word, Standstill) and word.reason:
+        if isinstance(word, Paused) and word.reason:
             assert word.reaction_seconds < 2
             assert process.pid is not None
             assert psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
     assert [word.step for word in words if isinstance(word, Step)] == list(range(1, 61))
-    assert [word.reason for word in words if isinstance(word, Standstill)] == ["you are typing", None]
+    assert [word.reason for word in words if isinstance(word, Paused)] == ["you are typing", None]
     assert process.costs.paused_seconds > 0
 
 
 def test_closing_the_words_ends_a_child_that_stands_still(tmp_path: Path) -> None:
     process = child(tmp_path, COUNTING.replace("N", "1000"), lambda: "you are typing")
     words = process.words()
-    while not isinstance(next(words), Standstill):
+    while not isinstance(next(words), Paused):
         pass
     pid = process.pid
     words.close()  # type: ignore[attr-defined]
@@ -82,7 +82,7 @@ def test_memory_of_an_accelerator_is_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds_memory: bool, n_lives: int
 ) -> None:
     """The child is ended after a while, and begins again when the user is away: it resumes by itself."""
-    monkeypatch.setattr(pausing, "GIVE_BACK_SECONDS", 0.1)
+    monkeypatch.setattr(training_process, "GIVE_BACK_SECONDS", 0.1)
     reasons = iter(["you are typing"] * 4)
     process = child(tmp_path, placed(holds_memory), lambda: next(reasons, None))
     pids = set()
@@ -113,7 +113,7 @@ def test_a_child_that_dies_says_its_last_words(tmp_path: Path) -> None:
 
 def test_a_child_that_falls_silent_and_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has closed its pipe, so that nothing is to be waited for; a machine without memory may take long to end it."""
-    monkeypatch.setattr(pausing, "END_SECONDS", 0.2)
+    monkeypatch.setattr(training_process, "END_SECONDS", 0.2)
     silent = child(tmp_path, "import os, sys, time; os.close(int(sys.argv[-1])); time.sleep(60)")
     with pytest.raises(ProcessDied, match="ended without a result: it fell silent"):
         list(silent.words())
@@ -135,11 +135,11 @@ def test_a_killed_parent_leaves_no_orphan(tmp_path: Path, stopped: bool) -> None
     parent = textwrap.dedent(f"""
         import sys
         from pathlib import Path
-        from trainer.nightly.pausing import TrainingProcess, Standstill
+        from trainer.nightly.training_process import TrainingProcess, Paused
         process = TrainingProcess([sys.executable, {str(script)!r}], Path({str(tmp_path / "log")!r}), threads=1,
                                   must_stand=lambda: {"'typing'" if stopped else "None"}, memory_cap_bytes=1 << 40)
         for word in process.words():
-            print(process.pid, isinstance(word, Standstill), flush=True)
+            print(process.pid, isinstance(word, Paused), flush=True)
     """)
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
@@ -159,12 +159,12 @@ def test_a_killed_parent_leaves_no_orphan(tmp_path: Path, stopped: bool) -> None
 
 def test_patience_yields_to_new_requests_and_waits_until_the_user_is_away() -> None:
     now = [0.0]
-    glance = [Glance(idle_seconds=3.0)]
+    glance = [UserActivity(idle_seconds=3.0)]
     patience = Patience(lambda: glance[0], resume_seconds=60, clock=lambda: now[0], monotonic=lambda: now[0])
 
     def after(seconds: float, idle: float | None, **changes: object) -> str | None:
         now[0] += seconds
-        glance[0] = Glance(idle, **changes)  # type: ignore[arg-type]
+        glance[0] = UserActivity(idle, **changes)  # type: ignore[arg-type]
         return patience.reason()
 
     assert after(0.5, idle=3.5) is None  # an old request was known when training began

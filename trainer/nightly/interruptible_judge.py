@@ -18,7 +18,7 @@ class CalledAway(Exception):
     """Nobody waits for the answer any more."""
 
 
-class WatchfulJudge:
+class InterruptibleJudge:
     """Asks `leave_if_wanted` before each question, which raises when the night has to end."""
 
     def __init__(self, judge: Judge, leave_if_wanted: Callable[[], None]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from trainer.edits import Verdict
-from trainer.nightly.choosing import Start, start
 from trainer.nightly.runs import Record
 from trainer.nightly.stages import Reason
+from trainer.nightly.start_point import Start, start
 
 DAY = 86_400.0
 NOW = 1.8e9

@@ -20,7 +20,7 @@ from trainer.collect.folders import LearnedFolders
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class UserActivity:
     """What was seen of the user in one look."""
 
     idle_seconds: float | None
@@ -48,16 +48,16 @@ def on_mains() -> bool:
     return battery is None or battery.power_plugged is not False
 
 
-class Onlooker:
+class ActivityMonitor:
     """Looks at the user through the daemon, if one runs; never starts one."""
 
     def __init__(self) -> None:
         self._client: Client | None = None
         self._folders = LearnedFolders()
 
-    def __call__(self) -> Glance:
+    def __call__(self) -> UserActivity:
         """One look; it takes milliseconds."""
-        return Glance(self._idle_seconds(), on_mains(), paused_until(self._folders, time.time()))
+        return UserActivity(self._idle_seconds(), on_mains(), paused_until(self._folders, time.time()))
 
     def close(self) -> None:
         """Give the connection back."""
@@ -79,7 +79,7 @@ class Patience:
 
     def __init__(
         self,
-        look: Callable[[], Glance],
+        look: Callable[[], UserActivity],
         resume_seconds: float,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -99,7 +99,7 @@ class Patience:
         self._standing = reason is not None
         return reason
 
-    def _reason(self, glance: Glance, since: float) -> str | None:
+    def _reason(self, glance: UserActivity, since: float) -> str | None:
         if glance.paused_until > self._clock():
             return "you asked for a pause"
         if not glance.on_mains:
