@@ -25,8 +25,7 @@ from trainer.nightly.conditions import load_per_core
 from trainer.nightly.events import Event
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
-from trainer.nightly.runs import Record
-from trainer.nightly.stages import Stage
+from trainer.nightly.runs import Record, Stage
 from trainer.nightly.user_activity import ActivityMonitor
 
 FIRST_EDITS, NEW_EDITS, NEW_LINES = 270, 10, 60

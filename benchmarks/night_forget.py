@@ -19,8 +19,7 @@ from local_runtime.places import places
 from trainer import forgetting
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
-from trainer.nightly.runs import Runs
-from trainer.nightly.stages import Reason
+from trainer.nightly.runs import Reason, Runs
 from trainer.nightly.user_activity import UserActivity
 
 FORGOTTEN = "voucher"

@@ -30,7 +30,7 @@ def forget(path: Path, yes: bool, later: bool) -> None:
     from trainer.nightly.night import night_of_user  # noqa: PLC0415
     from trainer.nightly.progress import show  # noqa: PLC0415
     from trainer.nightly.rebuild_owed import is_rebuild_owed  # noqa: PLC0415
-    from trainer.nightly.stages import Reason  # noqa: PLC0415
+    from trainer.nightly.runs import Reason  # noqa: PLC0415
     from trainer.nightly.trainer_lock import trainer_lock  # noqa: PLC0415
 
     console = Console(highlight=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from assembly import DOT_PRODUCTS, assembly_of
 
-from local_runtime.compiler.assembly import DOT_PRODUCTS, assembly_of
 from local_runtime.compiler.build import compile_decoder
 from local_runtime.compiler.isa import instructions
 from local_runtime.compiler.plan import Plan

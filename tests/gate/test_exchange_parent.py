@@ -13,8 +13,7 @@ from local_runtime.places import folder, places
 from trainer.nightly.events import Event
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
-from trainer.nightly.runs import Record, Runs
-from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.runs import Reason, Record, Runs, Stage
 from trainer.nightly.user_activity import UserActivity
 
 

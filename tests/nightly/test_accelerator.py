@@ -23,8 +23,7 @@ from trainer.nightly import night as nights
 from trainer.nightly.events import Event
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
-from trainer.nightly.runs import Record, Runs
-from trainer.nightly.stages import Reason
+from trainer.nightly.runs import Reason, Record, Runs
 from trainer.nightly.training_process import Placed, Word
 from trainer.nightly.user_activity import UserActivity
 from trainer.tuning import memory

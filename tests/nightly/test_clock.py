@@ -24,8 +24,7 @@ from trainer.nightly.conditions import Against
 from trainer.nightly.events import Event
 from trainer.nightly.options import LearnOptions
 from trainer.nightly.rebuild_owed import owe_rebuild
-from trainer.nightly.runs import Record, Runs
-from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.runs import Reason, Record, Runs, Stage
 from trainer.nightly.user_activity import UserActivity
 
 ANY_HOUR = LearnOptions(from_hour=0, until_hour=0, min_free_mb=0, max_load=1e9)

@@ -23,8 +23,7 @@ from trainer.nightly.events import Event
 from trainer.nightly.interruptible_judge import InterruptibleJudge
 from trainer.nightly.judging import judging
 from trainer.nightly.progress import show
-from trainer.nightly.runs import Record
-from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.runs import Reason, Record, Stage
 from trainer.nightly.trainer_lock import LockWanted
 
 PLACE = Example(Hole("a.py", "python", "x = ", "\n"), "1", 0.0)

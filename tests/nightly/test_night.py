@@ -26,8 +26,7 @@ from trainer.forget_command import forget
 from trainer.nightly import interruptible_judge
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
-from trainer.nightly.runs import Runs
-from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.runs import Reason, Runs, Stage
 from trainer.nightly.user_activity import UserActivity
 
 pytestmark = pytest.mark.e2e

@@ -20,8 +20,7 @@ from trainer.disk import DiskFull
 from trainer.nightly import night as nights
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
-from trainer.nightly.runs import Record, Runs
-from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.runs import Reason, Record, Runs, Stage
 from trainer.nightly.trainer_lock import TrainerBusy, trainer_lock
 
 OPTIONS = LearnOptions(threads=1)

@@ -16,8 +16,7 @@ from trainer.nightly.clock import Clock
 from trainer.nightly.events import Event
 from trainer.nightly.options import LearnOptions
 from trainer.nightly.progress import show
-from trainer.nightly.runs import Record
-from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.runs import Reason, Record, Stage
 
 RECORD = Record(
     id="1", reason=Reason.FIRST, model="m", base_hash="h", began=0.0, threads=1, preset="p", parent=None, serving=None

@@ -20,8 +20,7 @@ from local_runtime.places import folder, places
 from lsp_server.night import DOING
 from trainer.nightly.events import Event
 from trainer.nightly.progress_note import noted
-from trainer.nightly.runs import Record, Runs
-from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.runs import Reason, Record, Runs, Stage
 from trainer.nightly.status import print_status
 from trainer.nightly.trainer_lock import trainer_lock
 
@@ -92,7 +91,7 @@ def test_the_stage_and_the_share_are_seen_from_outside() -> None:
 def test_what_a_killed_night_left_is_no_night() -> None:
     writing = (
         "from trainer.nightly.events import Event; from trainer.nightly.progress_note import noted; import time\n"
-        "from trainer.nightly.stages import Stage\n"
+        "from trainer.nightly.runs import Stage\n"
         "for _ in noted('r', iter([Event(Stage.TUNE, '', 1, 2)])): print('noted', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-P", "-c", writing], stdout=subprocess.PIPE) as process:

@@ -17,8 +17,7 @@ from trainer.nightly.clock import remember
 from trainer.nightly.conditions import Against, Refusal
 from trainer.nightly.context_gain import ContextGain, write_context_gain
 from trainer.nightly.corpus import Learnt, write_learnt
-from trainer.nightly.runs import Record, Run, Runs
-from trainer.nightly.stages import Reason
+from trainer.nightly.runs import Reason, Record, Run, Runs
 from trainer.report.command import report
 from trainer.report.evidence import Evidence, gather
 from trainer.report.page import headline, page

@@ -13,8 +13,7 @@ import pytest
 
 from local_runtime.places import folder
 from trainer.edits import Verdict
-from trainer.nightly.runs import Record, Runs, read_record
-from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.runs import Reason, Record, Runs, Stage, read_record
 from trainer.nightly.trainer_lock import (
     LockWanted,
     TrainerBusy,

@@ -20,8 +20,7 @@ from trainer.adapters.versions import Versions
 from trainer.nightly import night as nights
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
-from trainer.nightly.runs import Runs
-from trainer.nightly.stages import Stage
+from trainer.nightly.runs import Runs, Stage
 from trainer.scarce_memory import memory_fault, memory_faults
 
 MORE_THAN_THERE_IS = 1 << 55

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainer.edits import Verdict
-from trainer.nightly.runs import Record
-from trainer.nightly.stages import Reason
+from trainer.nightly.runs import Reason, Record
 from trainer.nightly.start_point import Start, start
 
 DAY = 86_400.0

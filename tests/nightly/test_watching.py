@@ -17,7 +17,7 @@ from trainer.nightly import watching
 from trainer.nightly.clock import Clock
 from trainer.nightly.events import Event
 from trainer.nightly.options import LearnOptions
-from trainer.nightly.stages import Stage
+from trainer.nightly.runs import Stage
 from trainer.nightly.watching import WatcherBusy, is_watching, watch_and_train
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from trainer.nightly.runs import Record
-from trainer.nightly.stages import Stage
+from trainer.nightly.runs import Record, Stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from trainer.nightly import context_gain
 from trainer.nightly.context_gain import ContextGain
 from trainer.nightly.events import Event
 from trainer.nightly.interruptible_judge import InterruptibleJudge
-from trainer.nightly.stages import Stage
+from trainer.nightly.runs import Stage
 from trainer.nightly.trainer_lock import leave_if_wanted
 
 _T = TypeVar("_T")

@@ -113,7 +113,7 @@ def now(rebuild: bool, preset: str | None, steps: int | None) -> None:
     """Run a night now: train, judge, and let the better one serve. It still makes way while you type."""
     from trainer.nightly.night import night_of_user  # noqa: PLC0415
     from trainer.nightly.progress import show  # noqa: PLC0415
-    from trainer.nightly.stages import Reason  # noqa: PLC0415
+    from trainer.nightly.runs import Reason  # noqa: PLC0415
     from trainer.nightly.watching import catch_up  # noqa: PLC0415
 
     catch_up()

@@ -28,8 +28,7 @@ from trainer.disk import DiskFull, disk_fault
 from trainer.examples.dataset import NIGHTLY, REBUILD, Mix, held_out_examples, mixture
 from trainer.examples.store import read_examples, write_examples
 from trainer.nightly.corpus import corpus, read_learnt, write_learnt
-from trainer.nightly.runs import Record, read_record
-from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.runs import Reason, Record, Stage, read_record
 from trainer.nightly.training_process import Done, Fault, Placed, Step, Word
 from trainer.scarce_memory import memory_fault
 from trainer.tuning.recipe import preset

@@ -39,8 +39,7 @@ from trainer.nightly.options import LearnOptions, read_options
 from trainer.nightly.progress_note import noted
 from trainer.nightly.rebuild_owed import is_rebuild_owed, settle_rebuild
 from trainer.nightly.review import review
-from trainer.nightly.runs import Record, Run, Runs
-from trainer.nightly.stages import Reason, Stage
+from trainer.nightly.runs import Reason, Record, Run, Runs, Stage
 from trainer.nightly.start_point import Start, start
 from trainer.nightly.trainer_lock import LockWanted, leave_if_wanted, trainer_lock
 from trainer.nightly.training_process import Paused, ProcessDied, Step, TrainingProcess, python

@@ -12,8 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from local_runtime.errors import NotReady
 from trainer.nightly.events import Event, sparingly
-from trainer.nightly.runs import Record
-from trainer.nightly.stages import Stage
+from trainer.nightly.runs import Record, Stage
 
 
 def show(console: Console, events: Iterator[Event]) -> Record:

@@ -11,6 +11,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -19,12 +20,44 @@ from local_runtime.durable_file import write_durably
 from local_runtime.errors import BadRequest
 from local_runtime.places import folder
 from trainer.edits import Verdict
-from trainer.nightly.stages import Reason, Stage
 
 RECORD = "run.json"
 N_KEPT = 60
 """Records that the report can look back on."""
 _SMALL = frozenset({RECORD, "corpus.json", "steps.jsonl", "figures.json", "verdict.json", "tuning.log"})
+
+
+class Stage(StrEnum):
+    """Where a run stands; it is taken up at the beginning of this stage after a kill."""
+
+    COLLECT = "collect"
+    TUNE = "tune"
+    STAGE = "stage"
+    GATE = "gate"
+    PROMOTE = "promote"
+    DONE = "done"
+
+
+class Reason(StrEnum):
+    """Why a night begins where it does."""
+
+    WARM = "warm"  # from the adapter that serves
+    WEEKLY = "weekly"  # from the base: a week has passed
+    FIRST = "first"  # from the base: there is no adapter yet
+    BASE_CHANGED = "base changed"
+    REFUSED = "refused"  # from the base: three nights in a row were not promoted
+    FORGET = "forget"  # from the base, as if something had never been seen
+    ASKED = "asked"  # from the base: the user said so
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether training goes on from the serving adapter."""
+        return self is Reason.WARM
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether all that is left is learnt anew, by the rebuild's recipe and mix."""
+        return self not in (Reason.WARM, Reason.FIRST)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer.nightly.runs import Record
-from trainer.nightly.stages import Reason
+from trainer.nightly.runs import Reason, Record
 
 N_REFUSED = 3
 """So many warm nights in a row that were not promoted have led somewhere wrong: the base is a better beginning."""

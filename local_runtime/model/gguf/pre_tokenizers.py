@@ -2,8 +2,9 @@ r"""How a byte-level vocabulary's text is cut before merges apply, by the value 
 
 Each value stands for one or more regular expressions, applied one after the other: what matches becomes a piece, and so does what
 lies between two matches. The names are llama.cpp's (`src/llama-vocab.cpp`); the expressions are those of the models' own
-tokenizers. Where llama.cpp writes one differently, because its engine has no classes for upper and lower case, the model's counts:
-`tekken` and `gpt-4o` then differ from llama.cpp in words that mix cases outside ASCII.
+tokenizers. Where llama.cpp writes one differently, because its engine knows fewer classes, the model's counts: `tekken` and `gpt-4o`
+then differ from llama.cpp in words that mix cases outside ASCII or have combining marks, `deepseek-coder` and `deepseek-llm` in runs
+of white space outside ASCII.
 """
 
 from __future__ import annotations
