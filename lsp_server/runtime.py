@@ -55,11 +55,11 @@ class RuntimeState:
     remote: str | None = None
     """The host that prompts are sent to, if the model is not on this machine."""
     no_model: bool = False
-    """Nobody has chosen a model yet, so no daemon is started."""
+    """This user has no model yet, so no daemon is started."""
 
 
 def no_model_yet() -> ModelMissing | None:
-    """What to say while this user has no model that could be served; None: there is one, or the engine is elsewhere."""
+    """What to say while this user has no model; None: there is one, be it a broken one, or the engine is elsewhere."""
     from local_runtime.daemon.options import read_options  # noqa: PLC0415
     from local_runtime.model.chosen import chosen_model  # noqa: PLC0415
 
@@ -68,8 +68,8 @@ def no_model_yet() -> ModelMissing | None:
             chosen_model()
     except ModelMissing as missing:
         return missing
-    except RuntimeFault:
-        pass  # settings that cannot be read: the daemon says what is wrong with them
+    except (RuntimeFault, OSError):
+        pass  # settings that cannot be read, or a model that is removed just now: the daemon says what is wrong
     return None
 
 
@@ -93,10 +93,12 @@ class Runtime:
         """Who would answer now."""
         return Voice(self.state.model, self.state.adapter, self.state.strength)
 
-    def look_for_model(self) -> None:
-        """While there is no model: whether one has been brought meanwhile."""
+    def look_again(self) -> None:
+        """While nothing answers: whether a model was brought, or a daemon started by somebody else. Starts none for a user who is idle."""
         if self.state.no_model:
             self.wake()
+        elif self.state.phase in (Phase.OFF, Phase.FAILED) and (self._refreshing is None or self._refreshing.done()):
+            self._refreshing = asyncio.create_task(self._look_for_daemon())
 
     def wake(self) -> None:
         """Have somebody look after the daemon: start it if it is not there, follow it while it loads."""
@@ -188,8 +190,8 @@ class Runtime:
         missing: ModelMissing | None = None
         try:
             client = self._connected()
-            missing = await asyncio.to_thread(no_model_yet) if self.start else None
-            # A daemon that runs was perhaps told its model when it was started.
+            missing = await asyncio.to_thread(no_model_yet)
+            # A daemon may run all the same: it was told its model when it was started.
             health = await (client.ensure_running() if self.start and not missing else client.health())
             self._take(health)
             while health.status in ("loading", "compiling"):
@@ -201,6 +203,16 @@ class Runtime:
         finally:
             if self.state.phase is not Phase.READY:
                 self._failed_at = asyncio.get_running_loop().time()
+
+    async def _look_for_daemon(self) -> None:
+        """Follow one that is about to serve."""
+        try:
+            health = await self._connected().health()
+        except RuntimeFault:
+            return
+        if health.status not in ("failed", "stopping"):
+            self._failed_at = float("-inf")
+            self.wake()
 
     async def _refresh(self) -> None:
         """Whether it is still there, and which adapter it serves by now."""

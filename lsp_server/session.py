@@ -171,7 +171,7 @@ class Session:
     def tick(self) -> None:
         """Called every few seconds."""
         self.outcomes.tick(self.documents.get)
-        self.runtime.look_for_model()
+        self.runtime.look_again()
 
     async def close(self) -> None:
         """End all that runs, and note what was visible."""

@@ -12,8 +12,8 @@ from editor import Editor, Message
 from local_runtime.places import folder, places
 from lsp_server.background import fault_told, night_outcome
 from trainer.nightly.events import Event
-from trainer.nightly.noting import noted
-from trainer.nightly.stages import Stage
+from trainer.nightly.progress_note import noted
+from trainer.nightly.runs import Stage
 
 WITHOUT_RUNTIME = {"startRuntime": False}
 SHOW_MESSAGE, WARNING, INFO = "window/showMessage", 2, 3

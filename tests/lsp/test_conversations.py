@@ -16,7 +16,7 @@ import tiny_model
 from echo_daemon import EchoDaemon
 from editor import CAPABILITIES, COMMAND, Editor
 
-from local_runtime.daemon import lock
+from local_runtime.daemon import lifecycle, lock
 from local_runtime.daemon.sockets import lock_path
 from local_runtime.outcomes import Fate, OutcomeLog, database
 
@@ -206,17 +206,52 @@ async def test_no_model_yet_is_said_and_one_that_is_brought_serves(home: Path, w
         assert await editor.items(uri, 1, 11) == []
         assert await editor.why() == ["no_model"]
         assert lock.holder(lock_path()) is None
-        # A model is set up while the editor is open: it is noticed without a request and without a restart.
-        tiny_model.choose()
+        # Setting a model up restarts the daemon that we start as soon as one is imported: that is followed, too, without a request.
+        setup = [*COMMAND[:4], "setup", "--json", "--yes", "--model", str(tiny_model.FOLDER)]
+        done = await asyncio.create_subprocess_exec(*setup, stdout=asyncio.subprocess.DEVNULL)
+        assert await done.wait() == 0
         await editor.heard(
             lambda m: (
                 m["method"] == "understudy/status"
                 and m["params"].get("state") == "ready"
-                and m["params"]["model"].startswith(tiny_model.NAME)
+                and m["params"]["model"].startswith("tiny_model-")
                 and m["params"]["noModel"] is False
             )
         )
         os.kill(daemon_pid(), signal.SIGKILL)
+
+
+async def test_no_model_is_said_where_the_runtime_is_not_started_either(home: Path, workspace: Path) -> None:
+    async with Editor(workspace, options={"startRuntime": False}) as editor:
+        uri = editor.open("a.py", "x = \n")
+        assert await editor.items(uri, 0, 4) == []
+        assert await editor.why() == ["no_model"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "state", "why"),
+    [
+        ('model = "gone"', "failed", "model_failed"),
+        ('engine = "remote"\naddress = "http://127.0.0.1:9"', "failed", "model_failed"),
+        ("port = [", "off", "no_runtime"),
+    ],
+    ids=["a model that is missing", "a remote one that does not answer", "settings that cannot be read"],
+)
+async def test_what_is_broken_is_not_called_missing(home: Path, workspace: Path, settings: str, state: str, why: str) -> None:  # fmt: skip
+    (home / "config").mkdir(parents=True)
+    (home / "config" / "config.toml").write_text(f"[runtime]\n{settings}\n")
+    async with Editor(workspace, options={"deadlineMs": 10_000}) as editor:
+        uri = editor.open("a.py", "x = \n")
+        told = await editor.heard(
+            lambda m: (
+                m["method"] == "understudy/status" and m["params"].get("state") == state and m["params"]["message"]
+            )
+        )
+        assert told["params"]["noModel"] is False
+        assert "no model yet" not in told["params"]["message"]
+        assert await editor.items(uri, 0, 4) == []
+        assert await editor.why() == [why]
+        lifecycle.kill()
 
 
 async def test_no_model_no_answer_and_the_server_lives(home: Path, workspace: Path) -> None:

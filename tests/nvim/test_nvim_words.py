@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from local_runtime.setup.command import WORDS
 from lsp_server.settings import declaration
 
 PLUGIN = Path(__file__).parents[2] / "editors" / "nvim"
@@ -118,6 +119,10 @@ def test_the_pages_have_the_keys_and_commands_that_there_are() -> None:
         assert key is not None
         assert said.startswith(key[1].replace("M-", "Alt-"))
         assert said in told
+
+
+def test_every_stage_of_a_set_up_has_words() -> None:
+    assert names(table(lua("model_setup"), "local STAGES = "), 2) == set(WORDS)
 
 
 def test_no_advice_needs_another_plug_in() -> None:

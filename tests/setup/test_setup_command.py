@@ -86,6 +86,17 @@ def test_a_program_that_does_not_say_yes_gets_the_plan_alone(monkeypatch: pytest
     assert registry.names() == []
 
 
+@pytest.mark.parametrize("quantization", list(QUANTIZATIONS))
+def test_the_model_of_a_plan_can_be_asked_for(quantization: str) -> None:
+    """As an editor does once its user agreed: it is the same model, in the same quantization, without measuring again."""
+    _, said = run("--model", "qwen2.5-coder-0.5b", "--quantization", quantization, "--json")
+    first = events(said)[-1]
+    code, said = run("--model", first["model"], "--json")
+    again = events(said)
+    assert code == 0 and [one["event"] for one in again] == ["machine", "plan"]
+    assert again[-1] == first | {"reason": f"you asked for {first['model']}"}
+
+
 def test_one_who_says_no_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "measure", lambda: Speed(250e9, 35e9))
     done = CliRunner().invoke(understudy, ["setup"], input="n\n")

@@ -15,6 +15,8 @@ import pytest
 from vscode_extension import EXTENSION, npm
 
 from local_runtime import __version__
+from local_runtime.setup.command import WORDS, JsonTeller
+from local_runtime.setup.steps import Plan
 from lsp_server.settings import declaration
 
 ROOT = EXTENSION.parents[1]
@@ -155,6 +157,20 @@ def test_a_folder_that_nothing_watches_is_known_by_what_the_command_prints() -> 
     beginnings = re.findall(r"'(.+?)'", known[1])
     assert len(beginnings) == 2
     assert all(f'"{beginning}' in printed for beginning in beginnings)
+
+
+def test_what_a_set_up_prints_is_what_the_window_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    source = (EXTENSION / "src" / "setUpEvents.ts").read_text()
+    stages = re.search(r"const STAGES.*? = \{\n(.*?)\n\}", source, re.S)
+    assert stages is not None
+    assert set(re.findall(r"^  (\w+):", stages[1], re.M)) == set(WORDS)
+    teller = JsonTeller()
+    teller.plan(Plan("a", "A", "q8f16_g32", "MIT", False, 1, 2, "fast"))
+    teller.progress("fetch", 1, 2, "")
+    for kind, line in zip(("Plan", "Progress"), capsys.readouterr().out.splitlines(), strict=True):
+        declared = re.search(rf"interface {kind} \{{(.*?)\n\}}", source, re.S)
+        assert declared is not None
+        assert set(re.findall(r"readonly (\w+):", declared[1])) == json.loads(line).keys()
 
 
 def test_the_icon_is_drawn_from_its_source(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import { forgetFile, learnHere, report, trainNow } from './learning.ts';
 import { type MenuEntry, menuEntries } from './menu.ts';
 import { placeOf } from './place.ts';
 import { type Answer, Server } from './server.ts';
+import { keepContext, offerOnce, SetUp } from './setUp.ts';
 import type { Standing } from './status.ts';
 import { statusItem } from './statusItem.ts';
 import { whyNothing } from './whyNothing.ts';
@@ -22,6 +23,8 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     server,
     statusItem(standing, server.onDidChange),
     adviseOnce(context.globalState),
+    offerOnce(server, context.workspaceState),
+    keepContext(server),
     ...commands(server, log, standing),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration('understudy.command')) {
@@ -44,6 +47,7 @@ function standingOf(server: Server): () => Standing {
 }
 
 function commands(server: Server, log: vscode.LogOutputChannel, standing: () => Standing): vscode.Disposable[] {
+  const modelSetUp = new SetUp(server, log);
   const handlers: Record<string, () => unknown> = {
     menu: () => openMenu(standing()),
     suggest: () => vscode.commands.executeCommand('editor.action.inlineSuggest.trigger'),
@@ -55,6 +59,7 @@ function commands(server: Server, log: vscode.LogOutputChannel, standing: () => 
     whyNothing: () => whyNothing(server),
     chooseAdapter: () => chooseAdapter(server),
     chooseStrength: () => chooseStrength(server),
+    setup: () => modelSetUp.run(),
     learnHere: () => learnHere(server, log),
     trainNow: () => trainNow(server, log),
     report: () => report(server, log),

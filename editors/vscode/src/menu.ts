@@ -24,8 +24,13 @@ export function menuEntries(standing: Standing, place: Place | undefined): MenuE
       logs,
     ];
   }
-  return [...toggles(standing, place), why, ...voices(standing), ...learning(place), logs, restart];
+  const rest = [why, ...voices(standing), ...learning(place)];
+  return standing.runtime.noModel
+    ? [{ ...setUp, description: 'there is none yet' }, ...toggles(standing, place), ...rest, logs, restart]
+    : [...toggles(standing, place), ...rest, setUp, logs, restart];
 }
+
+const setUp: MenuEntry = { label: '$(cloud-download) Set up a model…', command: 'understudy.setup' };
 
 const why: MenuEntry = {
   label: '$(question) Why was there nothing?',

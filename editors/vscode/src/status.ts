@@ -11,6 +11,8 @@ export interface RuntimeStatus {
   /** 0 to 1 while loading or compiling. */
   readonly progress?: number | null;
   readonly message?: string;
+  /** There is no model on this machine yet; with a broken one it is false. */
+  readonly noModel?: boolean;
   /** A command that mends what `message` tells. */
   readonly remedy?: string | null;
   /** The host that code is sent to, if the model is not on this machine. */
@@ -44,9 +46,16 @@ export interface Shown {
   /** Lines of Markdown. */
   readonly tooltip: readonly string[];
   readonly tone: 'plain' | 'warning' | 'error';
+  /** What a click runs, in place of opening the menu. */
+  readonly command?: string;
 }
 
 const LONGEST_NAME = 24;
+
+/** Whether there is a model that serves or is about to. */
+export function hasModel({ state }: RuntimeStatus): boolean {
+  return state === 'loading' || state === 'compiling' || state === 'ready';
+}
 
 export function statusShown(standing: Standing): Shown {
   return ofServer(standing.server) ?? withNight(ofRuntime(standing), standing.runtime);
@@ -83,6 +92,14 @@ function ofRuntime(standing: Standing): Shown {
   const { runtime } = standing;
   if (runtime.disabled) {
     return { text: '$(eye-closed) Understudy: off', tooltip: ['Suggestions are switched off.'], tone: 'plain' };
+  }
+  if (runtime.noModel) {
+    return {
+      text: '$(cloud-download) Understudy: no model yet',
+      tooltip: ['There is no model yet, so nothing is suggested. A click sets one up.'],
+      tone: 'warning',
+      command: 'understudy.setup',
+    };
   }
   switch (runtime.state) {
     case 'ready':

@@ -13,10 +13,10 @@ const COLOURS = {
 export function statusItem(standing: () => Standing, changed: vscode.Event<void>): vscode.Disposable {
   const item = vscode.window.createStatusBarItem('status', vscode.StatusBarAlignment.Right, 100);
   item.name = 'Understudy';
-  item.command = 'understudy.menu';
   const show = () => {
-    const { text, tooltip, tone } = statusShown(standing());
+    const { text, tooltip, tone, command } = statusShown(standing());
     item.text = text;
+    item.command = command ?? 'understudy.menu';
     item.tooltip = new vscode.MarkdownString(['**Understudy**', ...tooltip].join('\n\n'));
     item.backgroundColor = COLOURS[tone];
     item.accessibilityInformation = { label: `${text.replace(/\$\([^)]*\)\s*/g, '')}. ${tooltip.join(' ')}` };

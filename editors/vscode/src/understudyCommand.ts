@@ -11,6 +11,8 @@ export interface Run {
   readonly args: readonly string[];
   /** A notification that can be cancelled, instead of a word in the status bar. */
   readonly cancellable?: boolean;
+  /** The words for a line that says how far it is: they are shown, and the line is not logged. Without this, lines are shown as they are. */
+  readonly progressOf?: (line: string) => string | undefined;
 }
 
 export interface Ended extends Answer {
@@ -31,12 +33,12 @@ export async function understudy(server: Server, log: vscode.LogOutputChannel, r
     title: `Understudy: ${run.title}`,
     cancellable: run.cancellable === true,
   };
-  return vscode.window.withProgress(options, (progress, token) => finished(command, run.args, log, progress, token));
+  return vscode.window.withProgress(options, (progress, token) => finished(command, run, log, progress, token));
 }
 
 function finished(
   command: string,
-  args: readonly string[],
+  { args, progressOf }: Run,
   log: vscode.LogOutputChannel,
   progress: vscode.Progress<{ message: string }>,
   token: vscode.CancellationToken,
@@ -51,8 +53,13 @@ function finished(
   const errors: string[] = [];
   createInterface(child.stdout).on('line', (line) => {
     lines.push(line);
-    log.info(line);
-    progress.report({ message: line.trim() });
+    const words = progressOf?.(line);
+    if (words === undefined) {
+      log.info(line);
+    }
+    if (words !== undefined || progressOf === undefined) {
+      progress.report({ message: words ?? line.trim() });
+    }
   });
   createInterface(child.stderr).on('line', (line) => {
     errors.push(line);

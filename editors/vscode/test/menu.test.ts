@@ -19,6 +19,7 @@ test('every entry runs a command that package.json declares', () => {
   const declared = new Set(manifest.contributes.commands.map((one: { command: string }) => one.command));
   const all = [
     ...menuEntries(standing({ adapterName: 'x' }), PLACE),
+    ...menuEntries(standing({ noModel: true }), PLACE),
     ...menuEntries(standing({}, { kind: 'missing', reason: '' }), undefined),
   ];
   for (const { label, command } of all) {
@@ -56,6 +57,12 @@ test('without a document only what is not about one', () => {
 test('strength is offered where there is an adapter', () => {
   assert.ok(!labels({ adapterName: null }).some((label) => label.startsWith('Strength')));
   assert.ok(labels({ adapterName: 'x', strength: 0.5 }).some((label) => label.startsWith('Strength')));
+});
+
+test('without a model the way to one comes first', () => {
+  assert.equal(labels({ noModel: true })[0], 'Set up a model…');
+  assert.equal(labels({ noModel: true }).length, labels({}).length);
+  assert.ok(labels({}).indexOf('Set up a model…') > 0);
 });
 
 test('without a server the way to get one', () => {

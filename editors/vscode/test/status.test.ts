@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type RuntimeStatus, type ServerState, statusShown } from '../src/status.ts';
+import { hasModel, type RuntimeStatus, type ServerState, statusShown } from '../src/status.ts';
 
 function shown(runtime: RuntimeStatus, server: ServerState = { kind: 'running' }) {
   return statusShown({ server, runtime });
@@ -46,6 +46,37 @@ test('a failure is told with the command that mends it', () => {
   assert.deepEqual(failed.tooltip, ['no model', 'To mend it: `understudy model import PATH`']);
   assert.equal(shown({ state: 'off', message: 'it died' }).tone, 'warning');
   assert.equal(shown({ state: 'off' }).tone, 'plain');
+});
+
+test('no model yet, with a click that sets one up', () => {
+  const none: RuntimeStatus = {
+    state: 'off',
+    noModel: true,
+    model: '',
+    message: 'no model yet',
+    remedy: 'understudy setup',
+  };
+  const { text, tone, command, tooltip } = shown(none);
+  assert.deepEqual(
+    [text, tone, command],
+    ['$(cloud-download) Understudy: no model yet', 'warning', 'understudy.setup'],
+  );
+  assert.match(tooltip.join(), /A click sets one up/);
+  const broken: RuntimeStatus = { state: 'failed', noModel: false, message: 'no model gone' };
+  assert.deepEqual([shown(broken).tone, shown(broken).command], ['error', undefined]);
+  assert.equal(shown({ ...none, disabled: true }).text, '$(eye-closed) Understudy: off');
+  assert.equal(shown(READY).command, undefined);
+  const night = { sentence: 'A night goes on.' };
+  assert.equal(shown({ ...none, night }).command, 'understudy.setup');
+});
+
+test('a model that loads is one, a broken one is none', () => {
+  const states = ['off', 'starting', 'loading', 'compiling', 'ready', 'failed'] as const;
+  assert.deepEqual(
+    states.filter((state) => hasModel({ state })),
+    ['loading', 'compiling', 'ready'],
+  );
+  assert.equal(hasModel({}), false);
 });
 
 test('why the last request had no answer is in the tooltip', () => {

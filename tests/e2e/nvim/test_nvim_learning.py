@@ -11,8 +11,8 @@ from neovim import ENTER, Neovim
 
 from local_runtime.places import folder, places
 from trainer.nightly.events import Event
-from trainer.nightly.noting import noted
-from trainer.nightly.stages import Stage
+from trainer.nightly.progress_note import noted
+from trainer.nightly.runs import Stage
 
 pytestmark = pytest.mark.e2e
 Start = Callable[..., Neovim]

@@ -309,6 +309,8 @@ def test_the_log_of_the_language_server(program: Path, start: Start, daemon: Ech
         ("{ state = 'loading', progress = 0.42 }", "understudy: loading 42%"),
         ("{ state = 'compiling' }", "understudy: compiling"),
         ("{ state = 'failed', message = 'no model' }", "understudy: failed"),
+        ("{ state = 'off', noModel = true, message = 'no model yet' }", "understudy: no model yet"),
+        ("{ state = 'off', noModel = true, disabled = true }", "understudy: off"),
         ("{ state = 'ready', disabled = true }", "understudy: off"),
         ("{ state = 'ready', model = 'small', strength = 1, latencyMs = 12 }", "understudy: small 12 ms"),
         (

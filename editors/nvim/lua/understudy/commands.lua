@@ -167,6 +167,12 @@ M.commands.strength = {
   end,
 }
 
+M.commands.setup = {
+  run = function(words)
+    require('understudy.model_setup').run(words[1] and table.concat(words, ' '))
+  end,
+}
+
 M.commands.train = {
   run = function()
     execute('understudy.train', {}, function(result)
@@ -226,7 +232,8 @@ M.commands.status = {
     local known = status.of(server.client(vim.api.nvim_get_current_buf()) or server.clients()[1])
     local lines = { status.line(known) }
     local night = known.night and known.night.sentence or ''
-    for _, more in ipairs({ known.message or '', known.remedy or '', known.skip and known.sentence or '', night }) do
+    local remedy = known.noModel and '`:Understudy setup` brings one' or known.remedy or ''
+    for _, more in ipairs({ known.message or '', remedy, known.skip and known.sentence or '', night }) do
       if more ~= '' then
         lines[#lines + 1] = more
       end

@@ -42,6 +42,8 @@ local function check_servers()
     local line = ('%s: %s'):format(where, status.line(known))
     if known.state == 'ready' then
       vim.health.ok(line)
+    elseif known.noModel then
+      vim.health.warn(line, { '`:Understudy setup` brings one' })
     else
       vim.health.warn(line .. ' ' .. (known.message or ''), known.remedy and { known.remedy } or nil)
     end

@@ -1,6 +1,8 @@
 --- Understudy for Neovim: inline code completion from the language server `understudy lsp`. `:help understudy`.
 local M = {}
 
+local has_told_no_model = false
+
 --- The runtime reports something: what is on the screen may be somebody else's by now.
 ---@param new understudy.Status
 ---@param old understudy.Status
@@ -8,6 +10,10 @@ local function status_changed(new, old)
   local other_voice = new.model ~= old.model or new.adapter ~= old.adapter or new.strength ~= old.strength
   if new.state ~= old.state or other_voice or new.disabled ~= old.disabled then
     require('understudy.ghost').refresh()
+  end
+  if new.noModel and not has_told_no_model then
+    has_told_no_model = true
+    vim.notify('understudy: no model yet; `:Understudy setup` brings one')
   end
 end
 

@@ -11,6 +11,7 @@ M.METHOD = 'understudy/status'
 ---@field strength number
 ---@field progress number? 0 to 1 while loading or compiling
 ---@field message string
+---@field noModel boolean there is none on this machine yet; false if there is a broken one
 ---@field remedy string? the command that mends what is wrong
 ---@field disabled boolean switched off everywhere
 ---@field skip string? why there was nothing the last time; nil if there was something
@@ -65,6 +66,9 @@ local function runtime(status)
   end
   if status.disabled then
     return 'understudy: off'
+  end
+  if status.noModel then
+    return 'understudy: no model yet'
   end
   if status.state ~= 'ready' then
     local progress = status.progress and (' %d%%'):format(status.progress * 100) or ''
