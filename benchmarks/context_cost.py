@@ -26,8 +26,8 @@ from typing import TypeVar
 from local_runtime.context.ignore import IgnoreRules, read_source, walk
 from local_runtime.context.search import WorkspaceIndex
 from local_runtime.context.workspace import BUDGET_MS, Kind, WorkspaceContext
-from local_runtime.fim import FimTokenizer
-from local_runtime.hole import Hole
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Hole
 
 Answer = TypeVar("Answer")
 

@@ -24,13 +24,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from local_runtime.compiled.opening import open_engine
 from local_runtime.context.ignore import IgnoreRules, read_source, walk
 from local_runtime.context.search import WorkspaceIndex
 from local_runtime.context.workspace import Kind, WorkspaceContext
-from local_runtime.engine import Engine, Sampling
-from local_runtime.fim import DEFAULT_BUDGET, FimTokenizer
-from local_runtime.hole import Chunk, Hole
+from local_runtime.engines.protocol import Engine, Sampling
+from local_runtime.prompts.fim import DEFAULT_BUDGET, FimTokenizer
+from local_runtime.prompts.hole import Chunk, Hole
+from local_runtime.tvm.run.opening import open_engine
 
 LANGUAGES = {".py": "python", ".ts": "typescript", ".tsx": "typescriptreact", ".js": "javascript", ".mjs": "javascript"}
 ARMS: dict[str, frozenset[Kind]] = {

@@ -23,15 +23,15 @@ from pathlib import Path
 import click
 import psutil
 
-from local_runtime.client import Client
-from local_runtime.daemon import lifecycle
-from local_runtime.hole import Hole
+from local_runtime.client import lifecycle
+from local_runtime.client.client import Client
+from local_runtime.prompts.hole import Hole
 
 HOLE = Hole("a.py", "python", "x = 1", "\n")
 STREAMER = """
 import sys
-from local_runtime.client import Client
-from local_runtime.hole import Hole
+from local_runtime.client.client import Client
+from local_runtime.prompts.hole import Hole
 with Client("victim", overrides={"engine": sys.argv[1]}) as client:
     for piece in client.stream(Hole("a.py", "python", "x = 1", "\\n")):
         print(piece.text, flush=True)

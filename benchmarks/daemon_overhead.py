@@ -19,10 +19,10 @@ from contextlib import closing
 
 import click
 
-from local_runtime.client import Client
-from local_runtime.daemon.sockets import socket_path
-from local_runtime.echo_engine import EchoEngine
-from local_runtime.engine import Engine, Prompt, Sampling
+from local_runtime.client.client import Client
+from local_runtime.client.sockets import socket_path
+from local_runtime.engines.echo import EchoEngine
+from local_runtime.engines.protocol import Engine, Prompt, Sampling
 
 N_STARTS = 5
 WARM_UP = 20
@@ -74,7 +74,7 @@ def main(model: str | None, requests: int) -> None:
     overrides = {"model": model} if model else {"engine": "echo"}
     starts = [start_seconds(overrides) for _ in range(N_STARTS)]
     if model:
-        from local_runtime.compiled.opening import open_engine  # noqa: PLC0415
+        from local_runtime.tvm.run.opening import open_engine  # noqa: PLC0415
 
         engine: Engine = open_engine(model)
     else:

@@ -33,13 +33,13 @@ import numpy as np
 import psutil
 from safetensors.numpy import save_file
 
-from local_runtime.client import Ask, AsyncClient
-from local_runtime.engine import Sampling, Stop
+from local_runtime.client.client import Ask, AsyncClient
+from local_runtime.engines.protocol import Sampling, Stop
 from local_runtime.errors import RuntimeFault
-from local_runtime.hole import Hole
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import folder, places
+from local_runtime.prompts.hole import Hole
 
 N_CLIENTS = 8
 HANG_UP_SHARE = 1 / 3

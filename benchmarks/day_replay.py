@@ -36,13 +36,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import tiny_model
 
-from local_runtime.compiled.opening import open_engine
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.engine import Adapter
-from local_runtime.fim import FimTokenizer
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.engines.protocol import Adapter
 from local_runtime.general_set import general_holes
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.tvm.run.opening import open_engine
 from trainer.collect.git_history import back_fill
 from trainer.edits import EditEvent, Example, Kind
 from trainer.examples.dataset import NIGHTLY, REBUILD, Mix, held_out_examples, mixture

@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.engine import Adapter, Prompt
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.engines.protocol import Adapter, Prompt
 from local_runtime.model import registry
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.layout import fused_tensors
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
 
 
 def random_adapter(folder: Path, config: DecoderConfig, rank: int, seed: int) -> Adapter:

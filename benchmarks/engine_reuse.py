@@ -17,12 +17,12 @@ import textwrap
 import time
 from pathlib import Path
 
-from local_runtime.compiled import compiled_engine
-from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.engine import Prompt, Sampling
-from local_runtime.fim import FimTokenizer
-from local_runtime.hole import Chunk, Hole
+from local_runtime.engines.protocol import Prompt, Sampling
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Chunk, Hole
+from local_runtime.tvm.run import compiled_engine
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
 
 N_KEYSTROKES = 40
 

@@ -25,12 +25,12 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.compiled.speculation import MAX_DRAFT, Acceptance, Draft, PromptLookup
-from local_runtime.engine import Prompt, Sampling
-from local_runtime.fim import FimTokenizer
-from local_runtime.hole import Hole
+from local_runtime.engines.protocol import Prompt, Sampling
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Hole
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
+from local_runtime.tvm.run.speculation import MAX_DRAFT, Acceptance, Draft, PromptLookup
 
 MOST_TOKENS = 64
 

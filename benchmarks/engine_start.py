@@ -21,16 +21,16 @@ import time
 
 def child(name: str, context_tokens: int) -> None:
     """One process: print a mark at the first token, then the rest."""
-    from local_runtime.compiled.opening import EngineOptions, open_engine  # noqa: PLC0415
-    from local_runtime.engine import Prompt, Sampling  # noqa: PLC0415
+    from local_runtime.engines.protocol import Prompt, Sampling  # noqa: PLC0415
+    from local_runtime.tvm.run.opening import EngineOptions, open_engine  # noqa: PLC0415
 
     engine = open_engine(name, EngineOptions(context_tokens=context_tokens))
     next(engine.stream(Prompt(tuple(range(100, 132))), Sampling()))
     print("first token", flush=True)
     import psutil  # noqa: PLC0415
 
-    from local_runtime.compiled.runtime import token_bytes  # noqa: PLC0415
     from local_runtime.model.model_folder import ModelFolder  # noqa: PLC0415
+    from local_runtime.tvm.run.runtime import token_bytes  # noqa: PLC0415
 
     list(engine.stream(Prompt(tuple(range(200, 1200))), Sampling(max_tokens=64)))
     process = psutil.Process()

@@ -34,13 +34,13 @@ from gate_world import library_texts, users
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import tiny_model
 
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.engine import Adapter, Sampling
-from local_runtime.fim import Budget, FimTokenizer
-from local_runtime.hole import Hole
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.engines.protocol import Adapter, Sampling
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.prompts.fim import Budget, FimTokenizer
+from local_runtime.prompts.hole import Hole
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
 from trainer.collect.cleaning import Cleaned, cleaned
 from trainer.edits import EditEvent, Example
 from trainer.examples.hunks import hunk_examples

@@ -32,11 +32,11 @@ import click
 import torch
 from gate_world import draw_examples, general_split, general_texts, library_texts, open_world, users
 
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.daemon.adapter_shelf import Choice
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.adapters.shelf import Choice
 from local_runtime.errors import RuntimeFault
-from local_runtime.fim import FimTokenizer
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.prompts.fim import FimTokenizer
 from trainer.edits import Example, Kind, Verdict
 from trainer.gate import gate
 from trainer.gate.judge import EngineJudge

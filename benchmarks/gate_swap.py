@@ -33,13 +33,13 @@ from safetensors.numpy import save_file
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import tiny_model
 
-from local_runtime.client import Ask, AsyncClient, Client
-from local_runtime.daemon.sockets import log_path
-from local_runtime.engine import Sampling
-from local_runtime.hole import Hole
+from local_runtime.client.client import Ask, AsyncClient, Client
+from local_runtime.client.sockets import log_path
+from local_runtime.engines.protocol import Sampling
 from local_runtime.model import registry
 from local_runtime.model.layout import fused_tensors
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.prompts.hole import Hole
 from trainer.adapters.versions import Versions
 from trainer.edits import Verdict
 

@@ -17,15 +17,15 @@ import transformers
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.fim import FimTokenizer
-from local_runtime.hole import Hole
 from local_runtime.model.config_writing import huggingface_config
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.importing import import_model
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import SENTINELS
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Hole
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
 from trainer.batches import Sample, pad_together
 from trainer.edits import Example, Kind
 from trainer.spans import draw_span

@@ -31,14 +31,14 @@ from safetensors.numpy import save_file
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import tiny_model
 
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.engine import Adapter, Prompt, Sampling
-from local_runtime.fim import FimTokenizer
-from local_runtime.hole import Hole
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.engines.protocol import Adapter, Prompt, Sampling
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.layout import fused_tensors
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Hole
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
 from trainer.adapters.exchange import export_gguf
 
 N_TOKENS = 24

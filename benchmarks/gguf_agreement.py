@@ -22,11 +22,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.engine import Prompt
-from local_runtime.fim import FimTokenizer
+from local_runtime.engines.protocol import Prompt
 from local_runtime.model.importing import import_model
 from local_runtime.model.quantization import QUANTIZATIONS
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
 
 MODULES = (
     "argparse",

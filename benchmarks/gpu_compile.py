@@ -15,12 +15,12 @@ import resource
 import time
 from dataclasses import replace
 
-from local_runtime.compiler.gpu_build import compile_gpu_decoder, device_source
-from local_runtime.compiler.gpu_plan import gpu_parameters
-from local_runtime.library import BuildRequest
+from local_runtime.devices.target import CUDA, choose_target
 from local_runtime.model.decoder_config import Activation, DecoderConfig
 from local_runtime.model.quantization import QUANTIZATIONS
-from local_runtime.target import CUDA, choose_target
+from local_runtime.tvm.build.gpu_build import compile_gpu_decoder, device_source
+from local_runtime.tvm.build.gpu_plan import gpu_parameters
+from local_runtime.tvm.run.library import BuildRequest
 
 LLAMA = DecoderConfig("llama", 512, 1536, 2, 8, 4, 64, 16384, 4096, tied_embeddings=True)
 STARCODER2 = replace(

@@ -21,11 +21,11 @@ from typing import Any
 
 import click
 
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.engine import Prompt, Sampling
-from local_runtime.fim import FimTokenizer
-from local_runtime.hole import Hole
+from local_runtime.engines.protocol import Prompt, Sampling
 from local_runtime.model.chosen import chosen_model
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Hole
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
 
 MAX_TOKENS = 64
 CONTEXT_TOKENS = 2048

@@ -16,10 +16,10 @@ import resource
 import tempfile
 import time
 
-from local_runtime.library import ensure_library
+from local_runtime.devices.target import detect
 from local_runtime.model.decoder_config import Activation, DecoderConfig, RopeScaling
 from local_runtime.model.quantization import QUANTIZATIONS
-from local_runtime.target import detect
+from local_runtime.tvm.run.library import ensure_library
 
 SHAPES = {
     "llama (DeepSeek-Coder 1.3B)": DecoderConfig(

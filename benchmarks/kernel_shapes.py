@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import tvm_ffi
 
-from local_runtime.compiled import packing
-from local_runtime.library import Library
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.layout import Fused, fused_tensors
 from local_runtime.model.quantization import GROUP_SIZE, QUANTIZATIONS, Quantization
+from local_runtime.tvm.run import packing
+from local_runtime.tvm.run.library import Library
 
 SHAPES = {
     "46M": DecoderConfig("llama", 512, 1536, 12, 8, 4, 64, 16384, 4096, rope_theta=1e4, tied_embeddings=True),

@@ -28,8 +28,8 @@ import llama_cpp as api
 import numpy as np
 from kernel_shapes import ADAPTER_RANK, QUANTIZATION, SHAPES, Runner, weights
 
-from local_runtime.library import ensure_library, runtime_environment
-from local_runtime.target import detect, usable_cores
+from local_runtime.devices.target import detect, usable_cores
+from local_runtime.tvm.run.library import ensure_library, runtime_environment
 
 N_PREFILL, N_DECODE, N_CONTEXT = 512, 64, 1024
 

@@ -26,9 +26,9 @@ from daemon_in_process import running
 from editor import Editor
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from local_runtime.daemon.sockets import socket_path
-from local_runtime.echo_engine import EchoEngine, Script
-from local_runtime.engine import Adapter, Piece, Prompt, Sampling
+from local_runtime.client.sockets import socket_path
+from local_runtime.engines.echo import EchoEngine, Script
+from local_runtime.engines.protocol import Adapter, Piece, Prompt, Sampling
 
 FORWARD_MS = 5.0
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "lsp"))
 from echo_daemon import EchoDaemon
 from editor import Editor
 
-from local_runtime.daemon import lifecycle
+from local_runtime.client import lifecycle
 
 N_LINES = 10_000
 N_KEYS = 400

@@ -36,12 +36,12 @@ from lsp_replay_figures import Answer, compared, summed_up
 from lsp_replay_peer import LlamaCpp, LlamaVim
 from lsp_replay_typist import Scene, scenes
 
-from local_runtime.daemon import lifecycle
+from local_runtime.client import lifecycle
 from local_runtime.errors import BadRequest
 from local_runtime.model import importing
 from local_runtime.model.quantization import QUANTIZATIONS
-from local_runtime.outcomes import OutcomeLog, database
 from local_runtime.places import places
+from local_runtime.records.outcomes import OutcomeLog, database
 
 SETTLE_SECONDS = 3.0
 COMPILE_SECONDS = 600.0

@@ -33,7 +33,7 @@ SERVER = {
     "policy": "lsp_server.completer:Completer._answer",
     "context chosen": "lsp_server.completer:Completer._generate",
     "asked": "lsp_server.runtime:Runtime.stream",
-    "sent": "local_runtime.client_socket:_Stream.write",
+    "sent": "local_runtime.client.unix_transport:_Stream.write",
     "enough": "lsp_server.generation:Generation._end",
     "postprocess": "lsp_server.completer:Completer._finish",
     "items": "lsp_server.session:Session._items",
@@ -41,9 +41,9 @@ SERVER = {
 DAEMON = {
     "arrived": "local_runtime.daemon.service:Service._ready",
     "queued": "local_runtime.daemon.scheduler:Scheduler.submit",
-    "engine begins": "local_runtime.compiled.compiled_engine:CompiledEngine.stream",
-    "prefill": "local_runtime.compiled.compiled_engine:CompiledEngine._forward",
-    "first token": "local_runtime.compiled.generation:Generation.take",
+    "engine begins": "local_runtime.tvm.run.compiled_engine:CompiledEngine.stream",
+    "prefill": "local_runtime.tvm.run.compiled_engine:CompiledEngine._forward",
+    "first token": "local_runtime.tvm.run.generation:Generation.take",
     "engine ends": "local_runtime.daemon.scheduler:Scheduler._end",
 }
 STAGES = ("key", "edit read", "request handled", "policy", "context chosen", "asked", "sent", "arrived", "queued", "engine begins", "prefill", "first token", "engine ends", "enough", "postprocess", "items", "answered")  # fmt: skip
@@ -135,7 +135,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["server"]:
-        from local_runtime.command import main as understudy
+        from local_runtime.cli.command import main as understudy
 
         mark(SERVER, Path(sys.argv[2]))
         sys.argv = ["understudy", *sys.argv[3:]]

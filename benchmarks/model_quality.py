@@ -23,15 +23,15 @@ from statistics import mean
 
 import click
 
-from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.opening import open_engine
-from local_runtime.engine import Prompt, Sampling
-from local_runtime.fim import FimTokenizer
+from local_runtime.engines.protocol import Prompt, Sampling
 from local_runtime.general_set import GeneralHole, general_holes
 from local_runtime.model.chosen import chosen_model
 from local_runtime.model.importing import import_model
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.registry import FILE_NAME
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
+from local_runtime.tvm.run.opening import open_engine
 from trainer.gate.measures import similarity
 
 MAX_TOKENS = 48

@@ -18,9 +18,9 @@ import click
 import psutil
 from night_world import add, house, own_home
 
-from local_runtime.client import Client
-from local_runtime.hole import Hole
+from local_runtime.client.client import Client
 from local_runtime.places import places
+from local_runtime.prompts.hole import Hole
 from trainer.nightly.conditions import load_per_core
 from trainer.nightly.events import Event
 from trainer.nightly.night import Night

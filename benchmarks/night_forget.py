@@ -28,7 +28,9 @@ N_EDITS = 80
 
 def rebuilt(reason: Reason, steps: int, threads: int) -> str:
     """Train from the base; SHA-256 of the adapter's weights."""
-    for event in Night(LearnOptions(threads=threads), lambda: UserActivity(None), asked=reason, max_steps=steps).events():
+    for event in Night(
+        LearnOptions(threads=threads), lambda: UserActivity(None), asked=reason, max_steps=steps
+    ).events():
         record = event.record
         if event.done is None or event.done % 10 == 0:
             print(f"{event.stage.value:>8}  {event.text}", flush=True)

@@ -29,8 +29,8 @@ import click
 import psutil
 from night_world import add, house, own_home
 
-from local_runtime.client import Client
-from local_runtime.compiled.peft_folder import read_adapter, read_low_ranks
+from local_runtime.adapters.peft_folder import read_adapter, read_low_ranks
+from local_runtime.client.client import Client
 from local_runtime.places import places
 from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions
@@ -41,7 +41,7 @@ from trainer.nightly.options import LearnOptions
 from trainer.nightly.runs import Runs
 from trainer.nightly.user_activity import UserActivity
 
-PROGRAM = "from local_runtime.command import main; main()"
+PROGRAM = "from local_runtime.cli.command import main; main()"
 VICTIMS = ("night", "training", "daemon")
 N_FIRST, N_NEW = 260, 10
 """A fifth is held out: enough for the gate to ask the daemon."""

@@ -46,7 +46,7 @@ def traced(log: Path) -> list[str]:
 
 def run(prefix: list[str], *commands: tuple[str, ...]) -> None:
     """Our commands, one after the other; the last one ends the daemon, which would otherwise be waited for."""
-    program = [sys.executable, "-c", "from local_runtime.command import main; main()"]
+    program = [sys.executable, "-c", "from local_runtime.cli.command import main; main()"]
     script = " && ".join(shlex.join([*program, *arguments]) for arguments in commands)
     subprocess.run([*prefix, "sh", "-ec", script], check=True)
 

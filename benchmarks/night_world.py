@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import tiny_model
 
-from local_runtime.client import Client
+from local_runtime.client.client import Client
 from local_runtime.places import folder, places
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal

@@ -30,10 +30,10 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import tiny_model
 
-from local_runtime.fim import DEFAULT_BUDGET, FimTokenizer
 from local_runtime.general_set import general_holes
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.prompts.fim import DEFAULT_BUDGET, FimTokenizer
 from trainer.batches import MicroBatch, pad_together
 from trainer.edits import EditEvent, Example, Kind
 from trainer.examples.dataset import REBUILD, held_out_examples, mixture

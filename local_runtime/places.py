@@ -43,7 +43,7 @@ class Places:
 
     @property
     def night(self) -> Path:
-        """The note of a night that goes on: `local_runtime.night`. Looking whether it is there costs no import."""
+        """The note of a night that goes on: `local_runtime.records.night`. Looking whether it is there costs no import."""
         return self.data / "night.json"
 
     @property

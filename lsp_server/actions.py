@@ -13,8 +13,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from local_runtime.errors import RuntimeFault
-from local_runtime.outcomes import OutcomeLog, database
 from local_runtime.places import places
+from local_runtime.records.outcomes import OutcomeLog, database
 
 from . import switches
 from .background import has_command
@@ -52,19 +52,19 @@ async def _list_adapters(server: Server) -> Result:
 
 
 async def _use_adapter(server: Server, name: str, strength: float = 1.0) -> Result:
-    from local_runtime.daemon.wire import Selection  # noqa: PLC0415 - with the client, after `initialize`
+    from local_runtime.client.wire import Selection  # noqa: PLC0415 - with the client, after `initialize`
 
     return _adapters(await server.runtime.select(Selection(adapter=str(name), strength=float(strength))))
 
 
 async def _use_base(server: Server) -> Result:
-    from local_runtime.daemon.wire import Selection  # noqa: PLC0415
+    from local_runtime.client.wire import Selection  # noqa: PLC0415
 
     return _adapters(await server.runtime.select(Selection(adapter=None)))
 
 
 async def _set_strength(server: Server, strength: float) -> Result:
-    from local_runtime.daemon.wire import Selection  # noqa: PLC0415
+    from local_runtime.client.wire import Selection  # noqa: PLC0415
 
     return _adapters(await server.runtime.select(Selection(strength=float(strength))))
 

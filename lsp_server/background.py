@@ -36,7 +36,7 @@ class Background:
                 # Files, since the end of a pipe would end the command with this process.
                 said, errors = (stack.enter_context(TemporaryFile()) for _ in range(2))
                 process = subprocess.Popen(
-                    [sys.executable, "-P", "-c", "from local_runtime.command import main; main()", *command],
+                    [sys.executable, "-P", "-c", "from local_runtime.cli.command import main; main()", *command],
                     stdin=subprocess.DEVNULL,
                     stdout=said,
                     stderr=errors,

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import click
 
-from local_runtime.outcomes import OutcomeLog, database
+from local_runtime.records.outcomes import OutcomeLog, database
 
 
 @click.command(epilog="\b\nExample, for an editor's configuration:\n  understudy lsp --client neovim")

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import uuid4
 
-from local_runtime.engine import Sampling
-from local_runtime.hole import Chunk
+from local_runtime.engines.protocol import Sampling
+from local_runtime.prompts.hole import Chunk
 
 from .answer import Answer, Request, Source, Suggestion
 from .cache import Cache, Said

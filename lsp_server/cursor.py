@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from local_runtime.hole import Hole
+from local_runtime.prompts.hole import Hole
 
 from .documents import Document, Documents, Position
 

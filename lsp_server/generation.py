@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from local_runtime.engine import Piece, Stop
+from local_runtime.engines.protocol import Piece, Stop
 from local_runtime.errors import RuntimeFault
 
 from .cache import Said, Voice

@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from local_runtime.outcomes import Answer, Fate, Outcome, OutcomeLog, forget
+from local_runtime.records.outcomes import Answer, Fate, Outcome, OutcomeLog, forget
 
 FLUSH_SECONDS = 1.0
 HISTORY_SECONDS = 90 * 86_400.0

@@ -20,7 +20,7 @@ def night_shown() -> dict[str, object] | None:
     """
     if not places().night.exists():
         return None
-    from local_runtime.night import read_night  # noqa: PLC0415 - with psutil, and only while a night goes on
+    from local_runtime.records.night import read_night  # noqa: PLC0415 - with psutil, and only while a night goes on
 
     night = read_night()
     if night is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from local_runtime.outcomes import Fate, Outcome
+from local_runtime.records.outcomes import Fate, Outcome
 
 from .documents import Document, Edit
 

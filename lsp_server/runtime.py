@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from local_runtime.engine import Piece, Sampling
+from local_runtime.engines.protocol import Piece, Sampling
 from local_runtime.errors import DaemonUnreachable, EngineDied, ModelMissing, NotReady, RuntimeFault
-from local_runtime.hole import Chunk, Hole
+from local_runtime.prompts.hole import Chunk, Hole
 
 from .cache import Voice
 from .skip import Skip
 
 if TYPE_CHECKING:
-    from local_runtime.client import AsyncClient
-    from local_runtime.daemon.wire import AdapterList, Health, Selection
+    from local_runtime.client.client import AsyncClient
+    from local_runtime.client.wire import AdapterList, Health, Selection
 
 RETRY_SECONDS = 3.0
 REFRESH_SECONDS = 2.0
@@ -60,7 +60,7 @@ class RuntimeState:
 
 def no_model_yet() -> ModelMissing | None:
     """What to say while this user has no model; None: there is one, be it a broken one, or the engine is elsewhere."""
-    from local_runtime.daemon.options import read_options  # noqa: PLC0415
+    from local_runtime.client.options import read_options  # noqa: PLC0415
     from local_runtime.model.chosen import chosen_model  # noqa: PLC0415
 
     try:
@@ -137,7 +137,7 @@ class Runtime:
         self, hole: Hole, chunks: Sequence[Chunk], sampling: Sampling, *, document: str, background: bool = False
     ) -> AsyncGenerator[Piece, None]:
         """Ask for a completion; the faults of the client come out of the generator."""
-        from local_runtime.client import Ask  # noqa: PLC0415
+        from local_runtime.client.client import Ask  # noqa: PLC0415
 
         return self._connected().stream(hole, chunks, sampling, Ask(document=document, background=background))
 
@@ -178,7 +178,7 @@ class Runtime:
 
     def _connected(self) -> AsyncClient:
         if self._client is None:
-            from local_runtime.client import AsyncClient  # noqa: PLC0415
+            from local_runtime.client.client import AsyncClient  # noqa: PLC0415
 
             self._client = AsyncClient(self._name, start=self.start)
         return self._client

@@ -16,8 +16,8 @@ from pygls.io_ import StdoutWriter
 from pygls.lsp.server import LanguageServer
 
 from local_runtime import __version__
-from local_runtime.outcomes import Answer, database
 from local_runtime.places import places
+from local_runtime.records.outcomes import Answer, database
 
 from . import switches
 from .actions import COMMANDS, run

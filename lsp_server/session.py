@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from local_runtime.outcomes import Answer as AnswerRow
-from local_runtime.outcomes import Fate, Outcome
+from local_runtime.records.outcomes import Answer as AnswerRow
+from local_runtime.records.outcomes import Fate, Outcome
 
 from .answer import Answer, Request, Suggestion
 from .completer import Completer

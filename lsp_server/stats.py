@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from local_runtime.outcomes import Answer, Fate, Outcome
+from local_runtime.records.outcomes import Answer, Fate, Outcome
 
 ACCEPTED = (Fate.ACCEPTED, Fate.PARTLY)
 

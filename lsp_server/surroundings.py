@@ -19,8 +19,8 @@ from pathlib import Path
 from local_runtime.context.ignore import IgnoreRules
 from local_runtime.context.search import Refreshed, WorkspaceIndex
 from local_runtime.context.workspace import Kind, WorkspaceContext
-from local_runtime.hole import Chunk, Hole
 from local_runtime.places import folder, places
+from local_runtime.prompts.hole import Chunk, Hole
 
 from .answer import Request
 from .cursor import cursor_at, shown_path

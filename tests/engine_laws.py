@@ -1,4 +1,4 @@
-"""The laws of `local_runtime.engine.Engine`, as tests that any engine can be held to.
+"""The laws of `local_runtime.engines.protocol.Engine`, as tests that any engine can be held to.
 
 Subclass `EngineLaws` in a test module and give it a `subject` fixture:
 
@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import pytest
 
-from local_runtime.engine import Adapter, Engine, Piece, Prompt, Sampling, Stop
+from local_runtime.engines.protocol import Adapter, Engine, Piece, Prompt, Sampling, Stop
 from local_runtime.errors import AdapterInvalid, BadRequest
 
 T = TypeVar("T")

@@ -16,13 +16,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_runtime import outcomes
-from local_runtime.client import Client
-from local_runtime.compiled.peft_folder import read_adapter
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.client.client import Client
 from local_runtime.context.ignore import IgnoreRules
 from local_runtime.context.search import WorkspaceIndex
 from local_runtime.errors import AdapterInvalid, RuntimeFault
 from local_runtime.places import places
+from local_runtime.records import outcomes
 from trainer.adapters.versions import CANDIDATES, Versions
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path

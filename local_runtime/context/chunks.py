@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 
-from local_runtime.hole import Chunk
+from local_runtime.prompts.hole import Chunk
 
 EXCERPT_LINES = 24
 _MIN_EXCERPT_LINES = 8

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from local_runtime.context.chunks import Excerpt
 from local_runtime.context.secrets import has_secret
-from local_runtime.hole import Hole
+from local_runtime.prompts.hole import Hole
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser

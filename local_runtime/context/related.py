@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from local_runtime.context.chunks import Excerpt, line_set
-from local_runtime.hole import Chunk, Hole
+from local_runtime.prompts.hole import Chunk, Hole
 
 REPEATS = 0.6
 """A piece this similar to the lines at the cursor tempts a model to repeat them."""

@@ -22,7 +22,7 @@ from local_runtime.context.related import DEFAULT_ROOM, Room, choose
 from local_runtime.context.ring import RecentPlaces, around
 from local_runtime.context.search import Refreshed, WorkspaceIndex
 from local_runtime.context.secrets import has_secret
-from local_runtime.hole import Chunk, Hole
+from local_runtime.prompts.hole import Chunk, Hole
 
 BUDGET_MS = 10.0
 _PER_KIND = 6

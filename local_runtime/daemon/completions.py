@@ -6,9 +6,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from local_runtime.client.wire import CompletionReply, CompletionRequest
 from local_runtime.daemon.conversation import converse
 from local_runtime.daemon.http import HttpProblem, error_of
-from local_runtime.daemon.wire import CompletionReply, CompletionRequest
 
 
 class OpenAiVoice:

@@ -18,13 +18,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from local_runtime.client.wire import Choice, CompletionReply, CompletionRequest, Logprobs, Timings, Usage
 from local_runtime.daemon.http import HttpProblem, Stream, as_problem, read, until_hangup
 from local_runtime.daemon.metrics import Outcome
 from local_runtime.daemon.record import Record
 from local_runtime.daemon.scheduler import Superseded
 from local_runtime.daemon.service import Generation, Service
-from local_runtime.daemon.wire import Choice, CompletionReply, CompletionRequest, Logprobs, Timings, Usage
-from local_runtime.engine import Piece, Stop
+from local_runtime.engines.protocol import Piece, Stop
 
 T = TypeVar("T")
 _REASON = {Stop.END: "stop", Stop.TEXT: "stop", Stop.LENGTH: "length", Stop.CANCELLED: "cancelled"}

@@ -10,14 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from local_runtime import __version__
-from local_runtime.daemon.adapter_shelf import Choice, mix_name
-from local_runtime.daemon.http import HttpProblem, read, reply, until_hangup
-from local_runtime.daemon.metrics import Outcome
-from local_runtime.daemon.readiness import Phase
-from local_runtime.daemon.record import Record
-from local_runtime.daemon.scheduler import Superseded
-from local_runtime.daemon.service import Service
-from local_runtime.daemon.wire import (
+from local_runtime.adapters.shelf import Choice, mix_name
+from local_runtime.client.wire import (
     ActiveAdapter,
     AdapterList,
     Health,
@@ -28,6 +22,12 @@ from local_runtime.daemon.wire import (
     Selection,
     StopRequest,
 )
+from local_runtime.daemon.http import HttpProblem, read, reply, until_hangup
+from local_runtime.daemon.metrics import Outcome
+from local_runtime.daemon.readiness import Phase
+from local_runtime.daemon.record import Record
+from local_runtime.daemon.scheduler import Superseded
+from local_runtime.daemon.service import Service
 from local_runtime.errors import BadRequest
 
 MAX_WAIT_SECONDS = 60.0

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from local_runtime.daemon.wire import MAX_BODY_BYTES, ErrorBody, ErrorReply
+from local_runtime.client.wire import MAX_BODY_BYTES, ErrorBody, ErrorReply
 from local_runtime.errors import (
     AdapterInvalid,
     BadRequest,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from local_runtime.engine import Piece, Stop
+from local_runtime.engines.protocol import Piece, Stop
 
 
 class LineLimits:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from local_runtime import __version__
-from local_runtime.daemon import wire
+from local_runtime.client import wire
 from local_runtime.daemon.foreign.routes import foreign_routes
 
 

@@ -16,21 +16,12 @@ from logging.handlers import RotatingFileHandler
 import msgspec
 
 from local_runtime import __version__
-from local_runtime.compiled.mixing import mix_adapters
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.daemon import lock
-from local_runtime.daemon.activity import Activity
-from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice, memory_file
-from local_runtime.daemon.app import build_app
-from local_runtime.daemon.guard import LoopbackGuard, read_token
-from local_runtime.daemon.metrics import Metrics
-from local_runtime.daemon.options import RuntimeOptions, read_options
-from local_runtime.daemon.readiness import Phase, Readiness, Standing
-from local_runtime.daemon.scheduler import Scheduler
-from local_runtime.daemon.server import Listeners
-from local_runtime.daemon.service import Service
-from local_runtime.daemon.serving import open_engine, remote_host
-from local_runtime.daemon.sockets import (
+from local_runtime.adapters.mixing import mix_adapters
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.adapters.shelf import AdapterShelf, Choice, memory_file
+from local_runtime.client import lock
+from local_runtime.client.options import RuntimeOptions, read_options
+from local_runtime.client.sockets import (
     bind_loopback,
     bind_unix,
     lock_path,
@@ -39,7 +30,16 @@ from local_runtime.daemon.sockets import (
     socket_path,
     token_path,
 )
-from local_runtime.engine import Engine, Merging
+from local_runtime.daemon.activity import Activity
+from local_runtime.daemon.app import build_app
+from local_runtime.daemon.guard import LoopbackGuard, read_token
+from local_runtime.daemon.metrics import Metrics
+from local_runtime.daemon.readiness import Phase, Readiness, Standing
+from local_runtime.daemon.scheduler import Scheduler
+from local_runtime.daemon.server import Listeners
+from local_runtime.daemon.service import Service
+from local_runtime.daemon.serving import open_engine, remote_host
+from local_runtime.engines.protocol import Engine, Merging
 from local_runtime.errors import RuntimeFault
 from local_runtime.places import places
 

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from local_runtime.client.wire import CompletionReply, Place
 from local_runtime.daemon.http import HungUp, as_problem
 from local_runtime.daemon.metrics import Metrics, Outcome
 from local_runtime.daemon.scheduler import Superseded
-from local_runtime.daemon.wire import CompletionReply, Place
 
 log = logging.getLogger(__name__)
 

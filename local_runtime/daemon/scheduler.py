@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from local_runtime.daemon.readiness import Phase, Readiness, Standing
 from local_runtime.daemon.turns import Turns
-from local_runtime.engine import Engine
+from local_runtime.engines.protocol import Engine
 from local_runtime.errors import EngineDied, OutOfMemory, RuntimeFault
 
 T = TypeVar("T")

@@ -10,17 +10,17 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from local_runtime.adapters.shelf import AdapterShelf, Choice
+from local_runtime.client.wire import MAX_TOKENS, CompletionRequest, Place, ScoreRequest
 from local_runtime.daemon.activity import Activity
-from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice
 from local_runtime.daemon.line_limits import LineLimits
 from local_runtime.daemon.metrics import Metrics
-from local_runtime.daemon.prompting import Prompting, Target
 from local_runtime.daemon.readiness import Phase, Readiness
 from local_runtime.daemon.scheduler import Job, Scheduler
-from local_runtime.daemon.wire import MAX_TOKENS, CompletionRequest, Place, ScoreRequest
-from local_runtime.engine import Engine, EngineModel, Keeping, Merging, Piece, Prompt, Sampling, TokenScore
+from local_runtime.engines.protocol import Engine, EngineModel, Keeping, Merging, Piece, Prompt, Sampling, TokenScore
 from local_runtime.errors import BadRequest, NotReady, OtherBase
-from local_runtime.hole import Chunk, Hole
+from local_runtime.prompts.hole import Chunk, Hole
+from local_runtime.prompts.prompting import Prompting, Target
 
 T = TypeVar("T")
 DEFAULT_MAX_TOKENS = 64

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import msgspec
 
-from local_runtime.daemon.options import RuntimeOptions
-from local_runtime.daemon.prompting import BytePrompting, FimPrompting, Prompting
+from local_runtime.client.options import RuntimeOptions
 from local_runtime.daemon.readiness import Phase, Standing
-from local_runtime.echo_engine import EchoEngine, Script
-from local_runtime.engine import Engine
+from local_runtime.engines.echo import EchoEngine, Script
+from local_runtime.engines.protocol import Engine
 from local_runtime.errors import BadRequest, EngineDied
 from local_runtime.model import registry
 from local_runtime.model.chosen import chosen_model
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
+from local_runtime.prompts.prompting import BytePrompting, FimPrompting, Prompting
 from local_runtime.remote.address import RemoteAddress, parse_address, read_token
 from local_runtime.remote.wording import SuffixPrompting
 
@@ -145,8 +145,8 @@ def _mlc_llm(options: RuntimeOptions, report: Report) -> tuple[Engine, Prompting
 
 def _compiled(name: str | None, target: str, report: Report) -> tuple[Engine, Prompting]:
     # An echo daemon needs neither TVM nor numpy's weight formats.
-    from local_runtime.compiled.opening import EngineOptions  # noqa: PLC0415
-    from local_runtime.compiled.opening import open_engine as open_compiled  # noqa: PLC0415
+    from local_runtime.tvm.run.opening import EngineOptions  # noqa: PLC0415
+    from local_runtime.tvm.run.opening import open_engine as open_compiled  # noqa: PLC0415
 
     def progress(phase: str) -> None:
         loading = phase.startswith("loading")

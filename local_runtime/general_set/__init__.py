@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from local_runtime.hole import Hole
+from local_runtime.prompts.hole import Hole
 
 FILE = Path(__file__).parent / "general_holes.jsonl"
 

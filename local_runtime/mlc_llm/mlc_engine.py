@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 
-from local_runtime.compiled.admission import check_adapter, check_prompt, check_sampling, check_target
-from local_runtime.engine import Adapter, EngineModel, Piece, Prompt, Sampling, TokenScore
+from local_runtime.engines.admission import check_adapter, check_prompt, check_sampling, check_target
+from local_runtime.engines.protocol import Adapter, EngineModel, Piece, Prompt, Sampling, TokenScore
 from local_runtime.errors import BadRequest, EngineDied, NotReady
-from local_runtime.fim import FimTokenizer
 from local_runtime.mlc_llm.command import MlcCommand, Running
 from local_runtime.mlc_llm.server_process import MlcServer
 from local_runtime.mlc_llm.variants import Say, Variant, Workshop, check_served, ensure_folder, ensure_library
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.prompts.fim import FimTokenizer
 from local_runtime.remote.remote_engine import RemoteEngine
 from local_runtime.remote.wording import TokenWording
 

@@ -18,9 +18,9 @@ from typing import Any
 import filelock
 import msgspec
 
-from local_runtime.engine import Adapter
+from local_runtime.adapters.merged_weights import write_merged
+from local_runtime.engines.protocol import Adapter
 from local_runtime.errors import BadRequest, BuildFailed
-from local_runtime.merged_weights import write_merged
 from local_runtime.mlc_llm.command import MlcCommand, Running
 from local_runtime.model import chat_config
 from local_runtime.model.model_folder import ModelFolder

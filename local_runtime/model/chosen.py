@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from local_runtime.daemon.options import read_options
+from local_runtime.client.options import read_options
 from local_runtime.durable_file import write_durably
 from local_runtime.errors import BadRequest, BuildFailed, ModelMissing
 from local_runtime.model import registry

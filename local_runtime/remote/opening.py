@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from local_runtime.errors import BadRequest, ModelInvalid, ModelMissing, RemoteFailed
-from local_runtime.fim import FimTokenizer
 from local_runtime.model import registry
 from local_runtime.places import places
+from local_runtime.prompts.fim import FimTokenizer
 from local_runtime.remote.address import RemoteAddress
 from local_runtime.remote.connection import Connection
 from local_runtime.remote.remote_engine import RemoteEngine

@@ -1,6 +1,6 @@
 """An engine elsewhere: any server that speaks OpenAI's `/v1/completions` and streams.
 
-It keeps the laws of `local_runtime.engine`, with three exceptions that no protocol offers a way around: it scores nothing,
+It keeps the laws of `local_runtime.engines.protocol`, with three exceptions that no protocol offers a way around: it scores nothing,
 applies no adapter, and cannot be made to begin with healed text. Waiting is a row of short empty pieces, so closing the
 generator hangs up within one of them.
 """
@@ -16,10 +16,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from local_runtime.compiled.admission import check_adapter, check_prompt, check_sampling, check_target
-from local_runtime.compiled.detokenizer import Detokenizer
-from local_runtime.compiled.vocabulary import Vocabulary
-from local_runtime.engine import Adapter, EngineModel, Piece, Prompt, Sampling, Stop, TokenScore
+from local_runtime.engines.admission import check_adapter, check_prompt, check_sampling, check_target
+from local_runtime.engines.detokenizer import Detokenizer
+from local_runtime.engines.protocol import Adapter, EngineModel, Piece, Prompt, Sampling, Stop, TokenScore
+from local_runtime.engines.vocabulary import Vocabulary
 from local_runtime.errors import AdapterInvalid, BadRequest, RemoteFailed
 from local_runtime.remote.connection import DONE, Connection
 from local_runtime.remote.wording import Wording

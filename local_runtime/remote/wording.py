@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from local_runtime.daemon.prompting import BytePrompting
-from local_runtime.engine import Prompt
-from local_runtime.fim import FimTokenizer
-from local_runtime.fim_comments import commented
-from local_runtime.hole import Chunk, Hole
+from local_runtime.engines.protocol import Prompt
+from local_runtime.prompts.comments import commented
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Chunk, Hole
+from local_runtime.prompts.prompting import BytePrompting
 
 SUFFIX_ID = 256
 """Stands between the bytes of the prefix and those of the suffix."""

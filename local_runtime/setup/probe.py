@@ -48,11 +48,11 @@ def measure() -> Speed:
 
 
 def _measure_here() -> Speed:
-    from local_runtime.bench import measure as bench  # noqa: PLC0415  loads the kernels, in the child alone
     from local_runtime.model import importing  # noqa: PLC0415
     from local_runtime.model.layout import fused_tensors  # noqa: PLC0415
     from local_runtime.model.quantization import QUANTIZATIONS  # noqa: PLC0415
     from local_runtime.model.synthetic import write_folder  # noqa: PLC0415
+    from local_runtime.setup.bench import measure as bench  # noqa: PLC0415  loads the kernels, in the child alone
 
     source = write_folder(Path(os.environ["UNDERSTUDY_HOME"]) / "probe", SHAPE, dtype="float16")
     name = importing.import_model(source, QUANTIZATIONS[QUANTIZATION], "probe").name

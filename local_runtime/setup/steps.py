@@ -10,11 +10,10 @@ from pathlib import Path
 
 import psutil
 
-from local_runtime.client import Client
-from local_runtime.engine import Sampling
+from local_runtime.client.client import Client
+from local_runtime.devices.target import choose_target, usable_cores
+from local_runtime.engines.protocol import Sampling
 from local_runtime.errors import ModelMissing, RuntimeFault
-from local_runtime.hole import Hole
-from local_runtime.library import ensure_library, find_library
 from local_runtime.model import catalogue, importing, registry
 from local_runtime.model.catalogue import DataPackages, Entry, HubFile
 from local_runtime.model.chosen import chosen_model, configured_model
@@ -22,11 +21,12 @@ from local_runtime.model.fetching import discard, fetch
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import DEFAULT_QUANTIZATION, QUANTIZATIONS
 from local_runtime.model.stores import resolve
+from local_runtime.model.use import use_model
 from local_runtime.places import folder, places
+from local_runtime.prompts.hole import Hole
 from local_runtime.setup.choice import Machine, choose
 from local_runtime.setup.probe import measure
-from local_runtime.target import choose_target, usable_cores
-from local_runtime.use_model import use_model
+from local_runtime.tvm.run.library import ensure_library, find_library
 
 LOAD_SECONDS = 900.0
 WARM_UP = Hole("warm_up.py", "python", "def add(a, b):\n    return ", "\n")

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 import click
 from rich.console import Console
 
-from local_runtime.client import AsyncClient
-from local_runtime.daemon.wire import Health
+from local_runtime.client.client import AsyncClient
+from local_runtime.client.wire import Health
 from local_runtime.pip_command import install_extra
 from lsp_server.demo.lesson import learn_and_compare
 from lsp_server.demo.screen import print_line

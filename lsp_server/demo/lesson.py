@@ -20,8 +20,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from local_runtime.client import AsyncClient
-from local_runtime.daemon.wire import BASE
+from local_runtime.client.client import AsyncClient
+from local_runtime.client.wire import BASE
 from local_runtime.model.chosen import choose, chosen_model
 from local_runtime.places import folder, places
 from lsp_server.demo.house import EMAIL, build, new_file
@@ -93,7 +93,7 @@ def _has_adapter(home: Path) -> bool:
 def _understudy(*arguments: str) -> None:
     """One of our own commands, as a user would call it, its output in this terminal."""
     print(f"\n$ understudy {' '.join(arguments)}", flush=True)
-    code = "from local_runtime.command import main; main()"
+    code = "from local_runtime.cli.command import main; main()"
     done = subprocess.run([sys.executable, "-P", "-c", code, *arguments], check=False)
     if done.returncode:
         raise click.ClickException(f"`understudy {' '.join(arguments)}` failed with status {done.returncode}")

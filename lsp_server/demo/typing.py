@@ -59,7 +59,7 @@ class Window(LanguageClient):
 
     async def open(self, text: str) -> None:
         """Start the server and show it the document."""
-        await self.start_io(sys.executable, "-P", "-c", "from local_runtime.command import main; main()", "lsp")
+        await self.start_io(sys.executable, "-P", "-c", "from local_runtime.cli.command import main; main()", "lsp")
         capabilities = types.ClientCapabilities()
         await self.initialize_async(
             types.InitializeParams(capabilities, process_id=os.getpid(), root_uri=self._root_uri)

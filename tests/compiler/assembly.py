@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from local_runtime.target import Isa
+from local_runtime.devices.target import Isa
 
 DOT_PRODUCTS = {
     Isa.AVX512VNNI: "vpdpbusd",

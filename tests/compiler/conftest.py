@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from running import Compile
 
-from local_runtime.library import Library, ensure_library, runtime_environment
+from local_runtime.devices.target import Isa, cpu_features, cpu_target
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.quantization import QUANTIZATIONS
-from local_runtime.target import Isa, cpu_features, cpu_target
+from local_runtime.tvm.run.library import Library, ensure_library, runtime_environment
 
 
 @pytest.fixture(scope="session")

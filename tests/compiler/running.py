@@ -14,9 +14,9 @@ import numpy.typing as npt
 import reference
 import tvm_ffi
 
-from local_runtime.compiled import packing
-from local_runtime.library import Library, Parameter
 from local_runtime.model.quantization import GROUP_SIZE, Quantization
+from local_runtime.tvm.run import packing
+from local_runtime.tvm.run.library import Library, Parameter
 
 Compile = Callable[..., Library]
 """A fixture: config, quantisation and instruction set to a library."""

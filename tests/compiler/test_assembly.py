@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from assembly import DOT_PRODUCTS, assembly_of
 
-from local_runtime.compiler.build import compile_decoder
-from local_runtime.compiler.isa import instructions
-from local_runtime.compiler.plan import Plan
+from local_runtime.devices.target import Isa, Target, cpu_target
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.quantization import QUANTIZATIONS
-from local_runtime.target import Isa, Target, cpu_target
+from local_runtime.tvm.build.build import compile_decoder
+from local_runtime.tvm.build.isa import instructions
+from local_runtime.tvm.build.plan import Plan
 
 CONFIG = DecoderConfig("llama", 128, 256, 2, 4, 2, 32, 1000, 512)
 TARGETS = {

@@ -10,10 +10,10 @@ import reference
 import running
 from running import Compile
 
+from local_runtime.devices.target import Isa, detect
 from local_runtime.errors import BuildFailed
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.quantization import QUANTIZATIONS
-from local_runtime.target import Isa, detect
 
 LLAMA = DecoderConfig("llama", 128, 256, 2, 4, 2, 32, 1000, 512)
 MULTI_QUERY = DecoderConfig(

@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from local_runtime import cuda_parts
-from local_runtime.command import understudy
-from local_runtime.compiler.gpu_build import SHARED_BYTES
-from local_runtime.compiler.gpu_plan import ADAPTER_RANK, gpu_parameters
-from local_runtime.compiler.linker import find_linker
+from local_runtime.cli.command import understudy
+from local_runtime.devices import cuda_parts
+from local_runtime.devices.proven import remember
+from local_runtime.devices.target import CPU, CUDA, HOST, METAL, best_kind, choose_target
 from local_runtime.errors import BuildFailed
-from local_runtime.library import BuildRequest, ensure_library, library_key
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.importing import import_model
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
-from local_runtime.proven import remember
-from local_runtime.target import CPU, CUDA, HOST, METAL, best_kind, choose_target
+from local_runtime.tvm.build.gpu_build import SHARED_BYTES
+from local_runtime.tvm.build.gpu_plan import ADAPTER_RANK, gpu_parameters
+from local_runtime.tvm.build.linker import find_linker
+from local_runtime.tvm.run.library import BuildRequest, ensure_library, library_key
 
 TINY = DecoderConfig("llama", 128, 256, 1, 4, 2, 32, 500, 512, tied_embeddings=True)
 Q4 = QUANTIZATIONS["q4f16_1"]

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from running import Compile
 
-from local_runtime import library
-from local_runtime.compiler.linker import find_linker
+from local_runtime.devices.target import Isa, cpu_target, detect
 from local_runtime.errors import BuildFailed
-from local_runtime.library import BuildRequest, Library, ensure_library, find_library, library_key
 from local_runtime.model.decoder_config import DecoderConfig, RopeScaling
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.places import places
-from local_runtime.target import Isa, cpu_target, detect
+from local_runtime.tvm.build.linker import find_linker
+from local_runtime.tvm.run import library
+from local_runtime.tvm.run.library import BuildRequest, Library, ensure_library, find_library, library_key
 
 CONFIG = DecoderConfig("llama", 128, 256, 2, 4, 2, 32, 1000, 512)
 Q8 = QUANTIZATIONS["q8f16_g32"]
@@ -170,10 +170,10 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stopped_build_leaves_nothing(home: Path, how: signal.Signals) -> None:
     """Ctrl-C and kill -9 of the caller: the compiling process goes, and its folder with it."""
     script = (
-        "from local_runtime.library import ensure_library\n"
+        "from local_runtime.tvm.run.library import ensure_library\n"
         "from local_runtime.model.decoder_config import DecoderConfig\n"
         "from local_runtime.model.quantization import QUANTIZATIONS\n"
-        "from local_runtime.target import detect\n"
+        "from local_runtime.devices.target import detect\n"
         "config = DecoderConfig('llama', 128, 256, 2, 4, 2, 32, 1000, 512)\n"
         "ensure_library(config, QUANTIZATIONS['q8f16_g32'], detect(), progress=lambda phase: print(phase, flush=True))\n"
     )

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local_runtime.compiled import packing
-from local_runtime.library import Layout, Parameter
+from local_runtime.tvm.run import packing
+from local_runtime.tvm.run.library import Layout, Parameter
 
 
 def layout(bits: int, offset: int) -> Layout:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from local_runtime.target import Isa, cpu_target, detect
+from local_runtime.devices.target import Isa, cpu_target, detect
 
 V3 = {"avx2", "fma", "f16c", "bmi2"}
 V4 = V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}

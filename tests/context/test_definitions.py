@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from local_runtime.context.definitions import Definitions, definitions, imports
-from local_runtime.hole import Hole
+from local_runtime.prompts.hole import Hole
 
 READER = '''
 import os

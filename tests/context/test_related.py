@@ -16,7 +16,7 @@ from local_runtime.context.related import Room, admissible, choose
 from local_runtime.context.ring import RecentPlaces, around
 from local_runtime.context.search import WorkspaceIndex
 from local_runtime.context.workspace import Kind, WorkspaceContext
-from local_runtime.hole import Chunk, Hole
+from local_runtime.prompts.hole import Chunk, Hole
 
 
 def piece(name: str, n_lines: int = 6) -> Excerpt:

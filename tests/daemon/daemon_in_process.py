@@ -16,24 +16,24 @@ import httpx
 import numpy as np
 from safetensors.numpy import save_file
 
-from local_runtime.client import AsyncClient
-from local_runtime.client_socket import UnixTransport
-from local_runtime.compiled.mixing import mix_adapters
-from local_runtime.compiled.peft_folder import read_adapter
+from local_runtime.adapters.mixing import mix_adapters
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.adapters.shelf import AdapterShelf
+from local_runtime.client.client import AsyncClient
+from local_runtime.client.sockets import bind_loopback, bind_unix
+from local_runtime.client.unix_transport import UnixTransport
 from local_runtime.daemon.activity import Activity
-from local_runtime.daemon.adapter_shelf import AdapterShelf
 from local_runtime.daemon.app import build_app
 from local_runtime.daemon.guard import LoopbackGuard
 from local_runtime.daemon.metrics import Metrics
-from local_runtime.daemon.prompting import BytePrompting
 from local_runtime.daemon.readiness import Readiness, Standing
 from local_runtime.daemon.scheduler import Scheduler
 from local_runtime.daemon.server import Listeners
 from local_runtime.daemon.service import Service
-from local_runtime.daemon.sockets import bind_loopback, bind_unix
-from local_runtime.echo_engine import EchoEngine
-from local_runtime.engine import Engine
+from local_runtime.engines.echo import EchoEngine
+from local_runtime.engines.protocol import Engine
 from local_runtime.places import places
+from local_runtime.prompts.prompting import BytePrompting
 
 TOKEN = "t" * 40
 

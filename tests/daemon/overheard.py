@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from daemon_in_process import Daemon
 
-from local_runtime.daemon.prompting import BytePrompting
-from local_runtime.engine import Prompt
-from local_runtime.hole import Chunk, Hole
+from local_runtime.engines.protocol import Prompt
+from local_runtime.prompts.hole import Chunk, Hole
+from local_runtime.prompts.prompting import BytePrompting
 
 
 class Overheard(BytePrompting):

@@ -12,12 +12,12 @@ import httpx
 import pytest
 from daemon_in_process import running
 
-from local_runtime.client import Ask, AsyncClient, Client
-from local_runtime.client_messages import version_key
-from local_runtime.echo_engine import EchoEngine, Script
-from local_runtime.engine import Sampling, Stop
+from local_runtime.client.client import Ask, AsyncClient, Client
+from local_runtime.client.messages import version_key
+from local_runtime.engines.echo import EchoEngine, Script
+from local_runtime.engines.protocol import Sampling, Stop
 from local_runtime.errors import AdapterInvalid, BadRequest, DaemonUnreachable, EngineDied
-from local_runtime.hole import Chunk, Hole
+from local_runtime.prompts.hole import Chunk, Hole
 
 pytestmark = pytest.mark.anyio
 HOLE = Hole("a.py", "python", "x = ", "\n")
@@ -144,6 +144,6 @@ def test_versions_compare_as_numbers() -> None:
 
 def test_importing_the_client_is_light() -> None:
     heavy = ("tvm", "tvm_ffi", "torch", "numpy", "tokenizers", "starlette", "uvicorn", "prometheus_client")
-    code = f"import sys, local_runtime.client; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, local_runtime.client.client; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

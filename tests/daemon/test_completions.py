@@ -9,7 +9,7 @@ import httpx
 import pytest
 from daemon_in_process import running, sse, write_adapter
 
-from local_runtime.echo_engine import EchoEngine, Script
+from local_runtime.engines.echo import EchoEngine, Script
 from local_runtime.errors import EngineDied
 
 pytestmark = pytest.mark.anyio

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from local_runtime import doctor
-from local_runtime.command import understudy
-from local_runtime.daemon import lock, sockets
-from local_runtime.doctor import Finding
+from local_runtime.cli import doctor
+from local_runtime.cli.command import understudy
+from local_runtime.cli.doctor import Finding
+from local_runtime.client import lock, sockets
 from local_runtime.model import registry
 from local_runtime.model.chosen import choose
 from local_runtime.model.importing import import_model

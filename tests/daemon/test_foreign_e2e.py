@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
-from local_runtime.client import Client
-from local_runtime.daemon import lifecycle
+from local_runtime.client import lifecycle
+from local_runtime.client.client import Client
+from local_runtime.client.sockets import token_path
 from local_runtime.daemon.guard import read_token
-from local_runtime.daemon.sockets import token_path
 
 pytestmark = pytest.mark.e2e
 ANSWER = "math.pi * r"

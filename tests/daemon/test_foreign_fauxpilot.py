@@ -10,8 +10,8 @@ import pytest
 from daemon_in_process import running, sse
 from overheard import overhear
 
-from local_runtime.echo_engine import EchoEngine, Script
-from local_runtime.hole import Hole
+from local_runtime.engines.echo import EchoEngine, Script
+from local_runtime.prompts.hole import Hole
 
 pytestmark = pytest.mark.anyio
 PATH = "/v1/engines/codegen/completions"

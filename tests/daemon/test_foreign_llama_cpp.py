@@ -12,9 +12,9 @@ from daemon_in_process import running
 from overheard import overhear
 
 from local_runtime.daemon.service import DEFAULT_MAX_TOKENS
-from local_runtime.echo_engine import EchoEngine, Script
+from local_runtime.engines.echo import EchoEngine, Script
 from local_runtime.errors import EngineDied
-from local_runtime.hole import Chunk
+from local_runtime.prompts.hole import Chunk
 
 pytestmark = pytest.mark.anyio
 

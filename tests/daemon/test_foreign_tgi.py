@@ -11,7 +11,7 @@ import pytest
 from daemon_in_process import running
 from overheard import overhear
 
-from local_runtime.echo_engine import EchoEngine, Script
+from local_runtime.engines.echo import EchoEngine, Script
 from local_runtime.errors import EngineDied
 
 pytestmark = pytest.mark.anyio

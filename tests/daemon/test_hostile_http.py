@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from daemon_in_process import TOKEN, Daemon, running
 
+from local_runtime.client.wire import MAX_BODY_BYTES
 from local_runtime.daemon import http, server
-from local_runtime.daemon.wire import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.anyio
 

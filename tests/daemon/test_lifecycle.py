@@ -18,13 +18,13 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from local_runtime.client import Client
-from local_runtime.command import understudy
-from local_runtime.daemon import lifecycle, lock, sockets
-from local_runtime.engine import Sampling, Stop
+from local_runtime.cli.command import understudy
+from local_runtime.client import lifecycle, lock, sockets
+from local_runtime.client.client import Client
+from local_runtime.engines.protocol import Sampling, Stop
 from local_runtime.errors import DaemonUnreachable, NotReady
-from local_runtime.hole import Hole
 from local_runtime.places import places
+from local_runtime.prompts.hole import Hole
 
 pytestmark = pytest.mark.e2e
 HOLE = Hole("a.py", "python", "x = SECRET", "\n")
@@ -76,7 +76,7 @@ def test_a_request_waits_for_the_model_of_a_daemon_that_has_just_been_started(tm
 
 
 def test_ten_clients_that_start_at_once_get_one_daemon() -> None:
-    code = "from local_runtime.client import Client\nwith Client(overrides={'engine': 'echo'}) as c: print(c.wait_ready().pid)"
+    code = "from local_runtime.client.client import Client\nwith Client(overrides={'engine': 'echo'}) as c: print(c.wait_ready().pid)"
     starters = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(10)]
     pids = {starter.communicate(timeout=60)[0].strip() for starter in starters}
     assert all(starter.returncode == 0 for starter in starters)

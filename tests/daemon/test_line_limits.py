@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local_runtime.daemon.line_limits import LineLimits
-from local_runtime.engine import Piece, Stop
+from local_runtime.engines.protocol import Piece, Stop
 
 
 def said(limits: LineLimits, parts: list[str]) -> tuple[str, Stop | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from local_runtime.daemon import lock
+from local_runtime.client import lock
 
 
 def test_a_removed_lock_file_guards_nothing(tmp_path: Path) -> None:

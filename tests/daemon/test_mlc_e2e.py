@@ -10,16 +10,16 @@ import mlc_llm_stand_in
 import pytest
 from test_mlc_engine import TINY, answer_of, calls, names, write_adapter
 
-from local_runtime.client import Client
-from local_runtime.daemon import lifecycle
-from local_runtime.engine import Sampling
+from local_runtime.client import lifecycle
+from local_runtime.client.client import Client
+from local_runtime.engines.protocol import Sampling
 from local_runtime.errors import BadRequest, RuntimeFault
-from local_runtime.hole import Hole
 from local_runtime.model.importing import import_model
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
 from local_runtime.places import folder, places
+from local_runtime.prompts.hole import Hole
 from trainer.edits import Example
 from trainer.gate.judge import EngineJudge
 from trainer.nightly.night import daemon_judge

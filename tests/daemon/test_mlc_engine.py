@@ -19,14 +19,12 @@ import psutil
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from local_runtime import doctor
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.daemon.options import RuntimeOptions
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.cli import doctor
+from local_runtime.client.options import RuntimeOptions
 from local_runtime.daemon.serving import open_engine
-from local_runtime.engine import Adapter, Piece, Prompt, Sampling, Stop
+from local_runtime.engines.protocol import Adapter, Piece, Prompt, Sampling, Stop
 from local_runtime.errors import AdapterInvalid, BadRequest, BuildFailed, EngineDied, NotReady
-from local_runtime.fim import FimTokenizer
-from local_runtime.hole import Hole
 from local_runtime.mlc_llm.command import MlcCommand, Running, find_command, last_words
 from local_runtime.mlc_llm.mlc_engine import MlcEngine
 from local_runtime.mlc_llm.variants import Variant, Workshop, ensure_folder
@@ -36,6 +34,8 @@ from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import QUANTIZATIONS, quantize
 from local_runtime.model.synthetic import SHAPES, write_folder
 from local_runtime.model.tensor_cache import FILE_NAMES
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Hole
 
 TINY = DecoderConfig("llama", 64, 96, 2, 4, 2, 16, 512, 512, tied_embeddings=True)
 MODULE = "model.layers.0.self_attn.o_proj"

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from local_runtime.client import Client
-from local_runtime.daemon import commands, lifecycle
+from local_runtime.cli import runtime_commands as commands
+from local_runtime.client import lifecycle
+from local_runtime.client.client import Client
+from local_runtime.client.sockets import log_path, token_path
 from local_runtime.daemon.guard import read_token
-from local_runtime.daemon.sockets import log_path, token_path
-from local_runtime.engine import Sampling
+from local_runtime.engines.protocol import Sampling
 from local_runtime.errors import BadRequest, NotReady
-from local_runtime.hole import Chunk, Hole
 from local_runtime.model.importing import import_model
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
+from local_runtime.prompts.hole import Chunk, Hole
 from local_runtime.remote.address import TOKEN_VARIABLE
 from trainer.adapters.serving import served_model
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from protocol_server import Handler, ProtocolServer, says, serving
 
-from local_runtime.engine import Adapter, Piece, Prompt, Sampling, Stop
+from local_runtime.engines.protocol import Adapter, Piece, Prompt, Sampling, Stop
 from local_runtime.errors import AdapterInvalid, BadRequest, ModelInvalid, ModelMissing, RemoteFailed
-from local_runtime.fim import FimTokenizer
-from local_runtime.hole import Chunk, Hole
 from local_runtime.model.synthetic import write_folder
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Chunk, Hole
 from local_runtime.remote import address as addresses
 from local_runtime.remote import connection
 from local_runtime.remote.address import parse_address, read_token, token_file

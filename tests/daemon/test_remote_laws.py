@@ -11,12 +11,12 @@ import pytest
 from daemon_in_process import TOKEN, running
 from engine_laws import EngineLaws, Subject, ids_of, said, text_of
 
-from local_runtime.echo_engine import EchoEngine
-from local_runtime.engine import Prompt, Sampling
+from local_runtime.engines.echo import EchoEngine
+from local_runtime.engines.protocol import Prompt, Sampling
 from local_runtime.errors import RemoteFailed
-from local_runtime.fim import FimTokenizer
-from local_runtime.hole import Hole
 from local_runtime.model.synthetic import write_folder
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Hole
 from local_runtime.remote.address import parse_address
 from local_runtime.remote.opening import open_remote
 from local_runtime.remote.wording import SuffixPrompting

@@ -11,8 +11,8 @@ import pytest
 
 from local_runtime.daemon.readiness import Phase, Readiness
 from local_runtime.daemon.scheduler import FAILURES_TO_GIVE_UP, Scheduler, Superseded
-from local_runtime.echo_engine import EchoEngine
-from local_runtime.engine import Engine
+from local_runtime.engines.echo import EchoEngine
+from local_runtime.engines.protocol import Engine
 from local_runtime.errors import EngineDied, ModelMissing
 
 pytestmark = pytest.mark.anyio

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from daemon_in_process import running, write_adapter
 
+from local_runtime.client.wire import Selection
 from local_runtime.daemon.readiness import Phase, Standing
-from local_runtime.daemon.wire import Selection
-from local_runtime.echo_engine import EchoEngine, Script
-from local_runtime.engine import Adapter, Engine, Piece, Prompt, Sampling
+from local_runtime.engines.echo import EchoEngine, Script
+from local_runtime.engines.protocol import Adapter, Engine, Piece, Prompt, Sampling
 from local_runtime.errors import ModelMissing, OtherBase
 from local_runtime.places import places
 

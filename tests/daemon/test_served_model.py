@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from local_runtime.client import Ask, Client
-from local_runtime.engine import Sampling
-from local_runtime.hole import Chunk, Hole
+from local_runtime.client.client import Ask, Client
+from local_runtime.engines.protocol import Sampling
 from local_runtime.model.importing import import_model
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
 from local_runtime.places import folder, places
+from local_runtime.prompts.hole import Chunk, Hole
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 HOLE = Hole("a.py", "python", "def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local_runtime.daemon import sockets
+from local_runtime.client import sockets
 from local_runtime.daemon.guard import read_token
 from local_runtime.errors import DaemonUnreachable
 from local_runtime.places import places

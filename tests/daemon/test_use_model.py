@@ -9,16 +9,16 @@ import pytest
 import tiny_model
 from click.testing import CliRunner
 
-from local_runtime.client import Client
-from local_runtime.command import understudy
-from local_runtime.engine import Sampling
+from local_runtime.cli.command import understudy
+from local_runtime.client.client import Client
+from local_runtime.engines.protocol import Sampling
 from local_runtime.errors import BadRequest, ModelMissing
-from local_runtime.hole import Hole
 from local_runtime.model.chosen import chosen_model
 from local_runtime.model.importing import import_model
 from local_runtime.model.quantization import QUANTIZATIONS
+from local_runtime.model.use import adopt_if_first, use_model
 from local_runtime.places import folder, places
-from local_runtime.use_model import adopt_if_first, use_model
+from local_runtime.prompts.hole import Hole
 
 HOLE = Hole("a.py", "python", "def add(a, b):\n    return ", "\n")
 

@@ -14,15 +14,15 @@ import torch
 import transformers
 from peft import PeftModel
 
-from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.decoder import MAX_ROWS
-from local_runtime.engine import Adapter, Prompt
+from local_runtime.engines.protocol import Adapter, Prompt
 from local_runtime.model.decoder_config import Activation, DecoderConfig, RopeScaling
 from local_runtime.model.importing import import_model
 from local_runtime.model.layout import NAMES, fused_tensors
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
+from local_runtime.tvm.run.decoder import MAX_ROWS
 
 GROUPED = DecoderConfig("llama", 128, 192, 2, 4, 2, 32, 320, 512, tied_embeddings=True)
 QWEN2 = DecoderConfig("qwen2", 64, 96, 2, 4, 2, 16, 320, 256, rope_theta=1e6, tied_embeddings=True, qkv_bias=True)

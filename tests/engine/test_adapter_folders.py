@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import GROUPED, QWEN2, write_adapter
 
-from local_runtime.compiled.mixing import mix_adapters
-from local_runtime.compiled.peft_config import parse_config
-from local_runtime.compiled.peft_folder import check_fits, read_adapter, read_low_ranks
+from local_runtime.adapters.mixing import mix_adapters
+from local_runtime.adapters.peft_config import parse_config
+from local_runtime.adapters.peft_folder import check_fits, read_adapter, read_low_ranks
 from local_runtime.errors import AdapterInvalid, BadRequest
 
 NAME = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"

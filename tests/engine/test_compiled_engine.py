@@ -12,13 +12,13 @@ import pytest
 from engine_laws import AdapterLaws, Subject, ids_of, text_of
 from small_models import GROUPED, check_rewound_and_forked, engine_logits, write_adapter
 
-from local_runtime.compiled import opening
-from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.engine import Adapter, Prompt, Sampling
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.devices.target import detect
+from local_runtime.engines.protocol import Adapter, Prompt, Sampling
 from local_runtime.errors import AdapterInvalid
-from local_runtime.target import detect
+from local_runtime.tvm.run import opening
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
 
 IDS = tuple(int(i) for i in np.random.default_rng(3).integers(10, 300, 300))
 

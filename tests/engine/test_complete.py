@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from small_models import GROUPED, write_adapter
 
-from local_runtime.complete import complete, hole_at
+from local_runtime.cli.complete import complete, hole_at
 from local_runtime.errors import BadRequest
 
 SOURCE = "def add(a, b):\n    return a + b\n\nprint('ünï')"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from local_runtime.compiled.detokenizer import Detokenizer
-from local_runtime.compiled.vocabulary import Vocabulary
+from local_runtime.engines.detokenizer import Detokenizer
+from local_runtime.engines.vocabulary import Vocabulary
 from local_runtime.errors import ModelInvalid, ModelMissing
 
 CORPUS = ["def add(a, b):\n    return a + b\n", "naïve café — 你好 🙂 end", "for i in range(10):\n\tprint(i)"] * 3

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from engine_laws import EngineLaws, Subject, ids_of, text_of
 
-from local_runtime.echo_engine import EchoEngine, Script
-from local_runtime.engine import Adapter, Prompt, Sampling, Stop
+from local_runtime.engines.echo import EchoEngine, Script
+from local_runtime.engines.protocol import Adapter, Prompt, Sampling, Stop
 from local_runtime.errors import EngineDied
 
 

@@ -14,8 +14,8 @@ from small_models import GROUPED
 
 CODE = """
 import json, sys, time
-from local_runtime.compiled.opening import open_engine
-from local_runtime.engine import Prompt, Sampling
+from local_runtime.tvm.run.opening import open_engine
+from local_runtime.engines.protocol import Prompt, Sampling
 engine = open_engine(sys.argv[1])
 pieces = list(engine.stream(Prompt(tuple(range(50, 90))), Sampling(max_tokens=8)))
 used = time.process_time()

@@ -22,11 +22,11 @@ from small_models import (
     write_adapter,
 )
 
-from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.engine import Adapter, Prompt, Sampling
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.engines.protocol import Adapter, Prompt, Sampling
 from local_runtime.model.decoder_config import DecoderConfig
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
 
 Make = Callable[[DecoderConfig, str], Path]
 N_PROMPT, N_WRITTEN = 130, 24

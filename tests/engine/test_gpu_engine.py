@@ -16,17 +16,17 @@ import torch
 from engine_laws import AdapterLaws, Subject, ids_of, logprobs_of
 from small_models import FAMILIES, GROUPED, engine_logits, reference, reference_logits, with_adapter, write_adapter
 
-from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.device import Device
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.compiled.runtime import Runtime
-from local_runtime.engine import Adapter, Prompt, Sampling
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.devices.target import CUDA, HOST, METAL, choose_target
+from local_runtime.engines.protocol import Adapter, Prompt, Sampling
 from local_runtime.errors import BuildFailed, LibraryStale, OutOfMemory
-from local_runtime.library import Library, find_library
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.quantization import QUANTIZATIONS
-from local_runtime.target import CUDA, HOST, METAL, choose_target
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
+from local_runtime.tvm.run.device import Device
+from local_runtime.tvm.run.library import Library, find_library
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
+from local_runtime.tvm.run.runtime import Runtime
 
 Make = Callable[[DecoderConfig, str], Path]
 ON_HOST = EngineOptions(kv_cache_tokens=2048, target=HOST)
@@ -221,8 +221,8 @@ def test_a_full_cache_evicts_then_says_so_and_leaks_nothing(make_model: Make) ->
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="a Mac links its own")
 def test_auto_takes_the_cpu_where_the_device_cannot_be_used(make_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local_runtime.target.best_kind", lambda: METAL)
-    monkeypatch.setattr("local_runtime.target.is_proven", lambda _kind: True)
+    monkeypatch.setattr("local_runtime.devices.target.best_kind", lambda: METAL)
+    monkeypatch.setattr("local_runtime.devices.target.is_proven", lambda _kind: True)
     folder, phases = make_model(GROUPED, "q4f16_1"), []
     engine = open_engine(folder, EngineOptions(kv_cache_tokens=512), phases.append)
     assert engine.model.device.startswith("cpu")

@@ -21,11 +21,11 @@ from small_models import (
     write_adapter,
 )
 
-from local_runtime.compiled.mixing import mix_adapters
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.engine import Prompt, Sampling
+from local_runtime.adapters.mixing import mix_adapters
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.engines.protocol import Prompt, Sampling
 from local_runtime.model.decoder_config import DecoderConfig
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
 
 Make = Callable[[DecoderConfig, str], Path]
 EXACT = EngineOptions(kv_cache_tokens=512, kv_dtype="float32")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_runtime.compiled.pages import Pages, PageTable
-from local_runtime.compiled.sequences import MAX_SEQUENCES, REWIND_LOSS_TOKENS, Key, Sequence, Sequences
-from local_runtime.engine import Adapter
+from local_runtime.engines.protocol import Adapter
 from local_runtime.errors import OutOfMemory
+from local_runtime.tvm.run.pages import Pages, PageTable
+from local_runtime.tvm.run.sequences import MAX_SEQUENCES, REWIND_LOSS_TOKENS, Key, Sequence, Sequences
 
 PAGE = 4
 BASE, TUNED, WEAKER = Key(), Key("a", 1.0), Key("a", 0.5)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from local_runtime.compiled.healing import Healing
-from local_runtime.compiled.rope import rope_tables
-from local_runtime.compiled.sampling import Sampler
-from local_runtime.compiled.speculation import MAX_DRAFT, Acceptance, Draft, PromptLookup
-from local_runtime.compiled.vocabulary import Vocabulary
-from local_runtime.engine import Sampling
+from local_runtime.engines.protocol import Sampling
+from local_runtime.engines.vocabulary import Vocabulary
 from local_runtime.errors import ModelInvalid
 from local_runtime.model.decoder_config import DecoderConfig, RopeScaling
+from local_runtime.tvm.run.healing import Healing
+from local_runtime.tvm.run.rope import rope_tables
+from local_runtime.tvm.run.sampling import Sampler
+from local_runtime.tvm.run.speculation import MAX_DRAFT, Acceptance, Draft, PromptLookup
 
 LOGITS = np.log(np.array([0.5, 0.25, 0.15, 0.1], np.float32))
 

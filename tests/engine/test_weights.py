@@ -12,15 +12,15 @@ import psutil
 import pytest
 from small_models import GROUPED, UNTIED, engine_logits, imported
 
-from local_runtime.compiled import opening, weights
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.compiled.packing import unpack_float, unpack_scales, unpack_words
-from local_runtime.compiled.weights import load_weights
+from local_runtime.devices.target import detect
 from local_runtime.errors import BuildFailed, LibraryStale, OutOfMemory
-from local_runtime.library import Library, ensure_library
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
-from local_runtime.target import detect
+from local_runtime.tvm.run import opening, weights
+from local_runtime.tvm.run.library import Library, ensure_library
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
+from local_runtime.tvm.run.packing import unpack_float, unpack_scales, unpack_words
+from local_runtime.tvm.run.weights import load_weights
 
 Make = Callable[..., Path]
 OPTIONS = EngineOptions(kv_cache_tokens=512)

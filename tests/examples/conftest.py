@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from local_runtime.fim import FimTokenizer
 from local_runtime.model.synthetic import byte_level_tokenizer
+from local_runtime.prompts.fim import FimTokenizer
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import pytest
 from shop_history import BEGAN, DAY, ROOT, days, edit
 
 from local_runtime.errors import ModelInvalid
-from local_runtime.fim import FimTokenizer
 from local_runtime.general_set import general_holes
-from local_runtime.outcomes import Fate, Outcome
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.records.outcomes import Fate, Outcome
 from trainer.edits import Example, Kind
 from trainer.examples.dataset import Mix, held_out_examples, mixture, split
 from trainer.examples.general import general_examples

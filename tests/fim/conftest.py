@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import tokenizers_of_families
 
-from local_runtime.fim import FimTokenizer
-from local_runtime.fim_families import FAMILIES, Family
+from local_runtime.prompts.families import FAMILIES, Family
+from local_runtime.prompts.fim import FimTokenizer
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local_runtime.fim import Budget, FimTokenizer, heal
-from local_runtime.fim_window import blocks_above, blocks_below
-from local_runtime.hole import Chunk, Hole
+from local_runtime.prompts.fim import Budget, FimTokenizer, heal
+from local_runtime.prompts.hole import Chunk, Hole
+from local_runtime.prompts.window import blocks_above, blocks_below
 
 SMALL = Budget(related_tokens=60, prefix_tokens=50, suffix_tokens=30, line_tokens=10)
 LINES = st.lists(st.text("ab (=\t\u00e9\U0001f600", max_size=40), max_size=60).map("\n".join)
@@ -152,6 +152,6 @@ def test_importing_fim_is_light() -> None:
     import subprocess  # noqa: PLC0415
 
     heavy = "tvm tvm_ffi torch transformers tokenizers numpy tree_sitter detect_secrets"
-    code = f"import sys, local_runtime.fim; print([m for m in {heavy.split()} if m in sys.modules])"
+    code = f"import sys, local_runtime.prompts.fim; print([m for m in {heavy.split()} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

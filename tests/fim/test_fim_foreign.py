@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local_runtime.errors import BadRequest
-from local_runtime.fim_families import FAMILIES, Family
-from local_runtime.fim_foreign import ForeignPrompt, split_files, split_foreign
-from local_runtime.hole import Chunk, Hole
+from local_runtime.prompts.families import FAMILIES, Family
+from local_runtime.prompts.foreign import ForeignPrompt, split_files, split_foreign
+from local_runtime.prompts.hole import Chunk, Hole
 
 SENTINELS = tuple({token for family in FAMILIES for token in (*family.sentinels, *family.stops)})
 HOLE = Hole("", "", "def f(x):\n    re", "\n\nf(1)\n")

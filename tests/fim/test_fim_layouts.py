@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from local_runtime.engine import Prompt
-from local_runtime.fim import FimTokenizer
-from local_runtime.fim_families import Family
-from local_runtime.hole import Chunk, Hole
+from local_runtime.engines.protocol import Prompt
+from local_runtime.prompts.families import Family
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Chunk, Hole
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "fim"
 HOLE = Hole(

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers_of_families import KINDS, Kind
 
-from local_runtime.compiled.vocabulary import Vocabulary
+from local_runtime.engines.vocabulary import Vocabulary
 from local_runtime.errors import ModelInvalid, ModelMissing
-from local_runtime.fim import FimTokenizer
-from local_runtime.fim_families import FAMILIES, Family
-from local_runtime.hole import Chunk, Hole
+from local_runtime.prompts.families import FAMILIES, Family
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.prompts.hole import Chunk, Hole
 
 EVERY_SENTINEL = sorted({token for f in FAMILIES for token in (*f.sentinels, *f.stops, *f.tells)})
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from local_runtime.fim_families import (
+from local_runtime.prompts.families import (
     CODE_GEMMA,
     CODE_LLAMA,
     CODESTRAL,

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from gate_worlds import TINY
 
-from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.opening import EngineOptions, open_engine
-from local_runtime.fim import FimTokenizer
 from local_runtime.model.importing import import_model
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
+from local_runtime.tvm.run.opening import EngineOptions, open_engine
 from trainer.gate.judge import EngineJudge
 
 

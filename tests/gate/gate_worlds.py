@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.engine import Adapter
-from local_runtime.hole import Hole
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.engines.protocol import Adapter
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.layout import fused_tensors
+from local_runtime.prompts.hole import Hole
 from trainer.edits import Example, Kind
 from trainer.gate.judge import Said, Score
 

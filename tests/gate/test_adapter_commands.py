@@ -15,11 +15,11 @@ from gate_worlds import TINY, hunks, write_adapter
 from peft import PeftModel
 from safetensors.numpy import load_file
 
-from local_runtime.compiled.compiled_engine import CompiledEngine
 from local_runtime.errors import AdapterInvalid, BadRequest
-from local_runtime.fim import FimTokenizer
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
 from trainer.adapters.commands import adapter
 from trainer.adapters.exchange import import_peft
 from trainer.adapters.versions import Versions

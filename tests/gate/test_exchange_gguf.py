@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from gate_worlds import TINY, write_adapter
 from safetensors.numpy import load_file, save_file
 
-from local_runtime.compiled.peft_folder import read_adapter, read_low_ranks
-from local_runtime.engine import Adapter
+from local_runtime.adapters.peft_folder import read_adapter, read_low_ranks
+from local_runtime.engines.protocol import Adapter
 from local_runtime.errors import AdapterInvalid, BadRequest
 from local_runtime.model.importing import import_model
 from local_runtime.model.layout import fused_tensors

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from gate_worlds import BASE_HASH, ScriptedJudge, general, hunks, losses, write_adapter
 
-from local_runtime.daemon.adapter_shelf import Choice
-from local_runtime.engine import Adapter
+from local_runtime.adapters.shelf import Choice
+from local_runtime.engines.protocol import Adapter
 from local_runtime.errors import EngineDied
-from local_runtime.hole import Hole
+from local_runtime.prompts.hole import Hole
 from trainer.edits import Example, Kind, Verdict
 from trainer.gate.gate import judge, n_questions
 from trainer.gate.thresholds import THRESHOLDS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tiny_model
 
-from local_runtime.fim import FimTokenizer
 from local_runtime.general_set import FILE, general_holes
+from local_runtime.prompts.fim import FimTokenizer
 from trainer.gate.pool import general_examples
 
 

@@ -12,14 +12,14 @@ import pytest
 from gate_worlds import TINY, general, hunks, write_adapter
 from safetensors.numpy import load_file, save_file
 
-from local_runtime.client import Client
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.daemon.adapter_shelf import Choice
-from local_runtime.engine import Adapter
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.adapters.shelf import Choice
+from local_runtime.client.client import Client
+from local_runtime.engines.protocol import Adapter
 from local_runtime.errors import AdapterInvalid
-from local_runtime.hole import Chunk, Hole
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places
+from local_runtime.prompts.hole import Chunk, Hole
 from trainer.adapters.versions import Versions
 from trainer.edits import Example, Verdict
 from trainer.gate.gate import judge

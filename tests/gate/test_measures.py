@@ -12,7 +12,7 @@ from gate_worlds import general, hunks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_runtime.hole import Hole
+from local_runtime.prompts.hole import Hole
 from trainer.edits import Example, Kind
 from trainer.gate.bootstrap import chance_below
 from trainer.gate.canaries import extraction, find_canaries, looks_random

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from gate_worlds import BASE_HASH, ScriptedJudge, losses, write_adapter
 
-from local_runtime.outcomes import Fate, Outcome, OutcomeLog, database
 from local_runtime.places import folder
+from local_runtime.records.outcomes import Fate, Outcome, OutcomeLog, database
 from trainer.adapters.versions import Versions
 from trainer.collect.journal import Journal
 from trainer.edits import EditEvent, Verdict

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from gate_worlds import BASE_HASH, ScriptedJudge, hunks, losses, write_adapter
 
-from local_runtime.daemon.adapter_shelf import Choice
-from local_runtime.outcomes import Fate, Outcome
+from local_runtime.adapters.shelf import Choice
+from local_runtime.records.outcomes import Fate, Outcome
 from trainer.adapters.shadow import decline_in_shadow, decline_in_use, roll_back_if_declined
 from trainer.adapters.versions import Versions
 from trainer.edits import Verdict

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from gate_worlds import BASE_HASH, write_adapter
 
-from local_runtime.daemon.adapter_shelf import memory_file
+from local_runtime.adapters.shelf import memory_file
 from local_runtime.errors import AdapterInvalid, BadRequest
 from local_runtime.file_hash import file_sha256
 from local_runtime.places import places

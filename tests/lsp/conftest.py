@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from echo_daemon import EchoDaemon
 
-from local_runtime.daemon import lifecycle
+from local_runtime.client import lifecycle
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE_SECONDS = 30.0
-COMMAND = (sys.executable, "-P", "-c", "from local_runtime.command import main; main()", "lsp", "--client", "test")
+COMMAND = (sys.executable, "-P", "-c", "from local_runtime.cli.command import main; main()", "lsp", "--client", "test")
 CAPABILITIES = {
     "general": {"positionEncodings": ["utf-16"]},
     "workspace": {"configuration": True, "workspaceFolders": True},

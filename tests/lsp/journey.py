@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 from editor import Editor
 
-from local_runtime.daemon import lock
-from local_runtime.daemon.sockets import lock_path
+from local_runtime.client import lock
+from local_runtime.client.sockets import lock_path
 
 
 async def journey(workspace: Path) -> dict[str, object]:

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from local_runtime.engine import Piece, Sampling, Stop
+from local_runtime.engines.protocol import Piece, Sampling, Stop
 from local_runtime.errors import EngineDied, RuntimeFault
-from local_runtime.hole import Chunk, Hole
+from local_runtime.prompts.hole import Chunk, Hole
 from lsp_server.answer import Answer, Request, Source
 from lsp_server.completer import Completer
 from lsp_server.confidence import N_OF_EACH_KIND, Confidence

@@ -16,9 +16,9 @@ import tiny_model
 from echo_daemon import EchoDaemon
 from editor import CAPABILITIES, COMMAND, Editor
 
-from local_runtime.daemon import lifecycle, lock
-from local_runtime.daemon.sockets import lock_path
-from local_runtime.outcomes import Fate, OutcomeLog, database
+from local_runtime.client import lifecycle, lock
+from local_runtime.client.sockets import lock_path
+from local_runtime.records.outcomes import Fate, OutcomeLog, database
 
 pytestmark = pytest.mark.e2e
 

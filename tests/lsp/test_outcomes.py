@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local_runtime.outcomes import MIGRATIONS, Answer, Fate, Outcome, OutcomeLog, forget, training_weight
+from local_runtime.records.outcomes import MIGRATIONS, Answer, Fate, Outcome, OutcomeLog, forget, training_weight
 from lsp_server.documents import Change, Document, Encoding, Position
 from lsp_server.outcomes import Outcomes
 

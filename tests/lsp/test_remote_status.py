@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_runtime.daemon.wire import Health, ModelCard
+from local_runtime.client.wire import Health, ModelCard
 from lsp_server.runtime import Phase, Runtime, RuntimeState
 
 

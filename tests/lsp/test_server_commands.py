@@ -11,7 +11,7 @@ from echo_daemon import EchoDaemon
 from editor import Editor
 from safetensors.numpy import save_file
 
-from local_runtime.outcomes import OutcomeLog, database
+from local_runtime.records.outcomes import OutcomeLog, database
 
 pytestmark = pytest.mark.e2e
 

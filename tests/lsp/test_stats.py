@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from local_runtime.outcomes import Answer, Fate, Outcome, OutcomeLog, database
+from local_runtime.records.outcomes import Answer, Fate, Outcome, OutcomeLog, database
 from lsp_server import commands, switches
 from lsp_server.skip import Skip
 from lsp_server.stats import percentile, summary

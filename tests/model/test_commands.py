@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from folders import LLAMA, imported
 
-from local_runtime.command import understudy
+from local_runtime.cli.command import understudy
 from local_runtime.errors import BadRequest, ModelMissing
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder

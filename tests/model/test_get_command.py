@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from small_catalogue import small_entry
 
-from local_runtime.command import understudy
+from local_runtime.cli.command import understudy
 from local_runtime.errors import BuildFailed, ModelMissing
 from local_runtime.model import catalogue, registry
 from local_runtime.model.catalogue import Entry

@@ -13,7 +13,7 @@ import tiny_model
 from click.testing import CliRunner
 from small_gguf import write_gguf
 
-from local_runtime.command import understudy
+from local_runtime.cli.command import understudy
 from local_runtime.errors import BadRequest, ModelMissing
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder

@@ -8,9 +8,9 @@ from pathlib import Path
 import tiny_model
 from safetensors import safe_open
 
-from local_runtime.fim import FimTokenizer
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.prompts.fim import FimTokenizer
 
 MAX_WEIGHTS_BYTES = 95_000_000
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from night_worlds import TINY
 
-from local_runtime.client import Client
+from local_runtime.client.client import Client
 from local_runtime.model.importing import import_model
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from night_worlds import AWAY, NOUNS, VERBS, finished, learn_from
 
-from local_runtime.outcomes import OutcomeLog, database, forget, read_outcomes
 from local_runtime.places import folder
+from local_runtime.records.outcomes import OutcomeLog, database, forget, read_outcomes
 from trainer.nightly.night import Night
 from trainer.nightly.options import LearnOptions
 
@@ -37,7 +37,7 @@ def test_what_cannot_be_searched_is_forgotten_as_a_whole(damaged: Path) -> None:
 
 
 def test_statistics_in_use_are_not_thrown_away(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local_runtime.outcomes.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("local_runtime.records.outcomes.BUSY_SECONDS", 0.05)
     folder(database().parent)
     with closing(OutcomeLog(database())), closing(sqlite3.connect(database(), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

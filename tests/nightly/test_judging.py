@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from local_runtime.daemon.adapter_shelf import Choice
-from local_runtime.engine import Adapter
+from local_runtime.adapters.shelf import Choice
+from local_runtime.engines.protocol import Adapter
 from local_runtime.errors import EngineDied
-from local_runtime.hole import Hole
+from local_runtime.prompts.hole import Hole
 from trainer.edits import Example
 from trainer.gate.judge import Said, Score
 from trainer.nightly import interruptible_judge

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from night_worlds import NOUNS, VERBS, learn_from
 
 from local_runtime.errors import BadRequest
-from local_runtime.outcomes import Fate, Outcome, OutcomeLog, database
 from local_runtime.places import folder, places
+from local_runtime.records.outcomes import Fate, Outcome, OutcomeLog, database
 from trainer import forgetting
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 from night_worlds import AWAY, BEGAN, NOUNS, VERBS, adapter_bytes, finished, handler, learn_from
 
-from local_runtime.client import Client
-from local_runtime.hole import Hole
+from local_runtime.client.client import Client
 from local_runtime.places import places
+from local_runtime.prompts.hole import Hole
 from trainer import forgetting
 from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions
@@ -89,7 +89,7 @@ def test_a_killed_night_is_taken_up_and_ends_as_if_it_had_not_been(world: Path, 
     versions().delete([whole.candidate])
     Runs(places().data / "runs").clear()
 
-    command = "from local_runtime.command import main; main()"
+    command = "from local_runtime.cli.command import main; main()"
     arguments = ["learn", "now", "--steps", str(STEPS)]
     (places().config).mkdir(parents=True, exist_ok=True)
     places().config_file.write_text("[learn]\nthreads = 1\n")

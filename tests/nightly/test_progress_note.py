@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from local_runtime.daemon.lock import own
-from local_runtime.night import MOST_BYTES, read_night
+from local_runtime.client.lock import own
 from local_runtime.places import folder, places
+from local_runtime.records.night import MOST_BYTES, read_night
 from lsp_server.night import DOING
 from trainer.nightly.events import Event
 from trainer.nightly.progress_note import noted
@@ -160,7 +160,7 @@ def test_neither_a_pipe_nor_a_folder_nor_a_link_is_read() -> None:
     assert read_night() is None
     places().night.unlink()
     os.mkfifo(places().night)
-    reading = "from local_runtime.night import read_night; assert read_night() is None"
+    reading = "from local_runtime.records.night import read_night; assert read_night() is None"
     subprocess.run([sys.executable, "-P", "-c", reading], check=True, timeout=60)  # nobody writes into it
 
 

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from local_runtime.outcomes import Fate, Outcome, OutcomeLog, database
 from local_runtime.places import places
+from local_runtime.records.outcomes import Fate, Outcome, OutcomeLog, database
 from trainer.edits import Verdict
 from trainer.nightly.clock import remember
 from trainer.nightly.conditions import Against, Refusal

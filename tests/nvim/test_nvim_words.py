@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from local_runtime.setup.command import WORDS
+from local_runtime.cli.setup_command import WORDS
 from lsp_server.settings import declaration
 
 PLUGIN = Path(__file__).parents[2] / "editors" / "nvim"

@@ -14,8 +14,8 @@ import tiny_model
 from click.testing import CliRunner
 from echo_daemon import end_daemons
 
-from local_runtime.client import Client
-from local_runtime.command import understudy
+from local_runtime.cli.command import understudy
+from local_runtime.client.client import Client
 from local_runtime.model import registry
 from local_runtime.model.chosen import choose, chosen_model
 from local_runtime.model.importing import import_model
@@ -42,7 +42,7 @@ def _no_daemon_left(home: Path) -> Iterator[None]:
 
 
 def run(*words: str) -> tuple[int, str]:
-    command = [sys.executable, "-P", "-c", "from local_runtime.command import main; main()", "setup", *words]
+    command = [sys.executable, "-P", "-c", "from local_runtime.cli.command import main; main()", "setup", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout + ("" if "--json" in words else done.stderr)
 

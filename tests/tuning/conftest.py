@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from local_runtime.hole import Chunk, Hole
 from local_runtime.model.decoder_config import DecoderConfig
 from local_runtime.model.importing import import_model
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import QUANTIZATIONS
 from local_runtime.model.synthetic import write_folder
+from local_runtime.prompts.hole import Chunk, Hole
 from trainer.edits import Example
 
 TINY = DecoderConfig("llama", 64, 96, 2, 2, 1, 32, 320, 384, tied_embeddings=True)

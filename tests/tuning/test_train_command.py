@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import TINY, Make
 
-from local_runtime.compiled.peft_folder import read_adapter
+from local_runtime.adapters.peft_folder import read_adapter
 from local_runtime.errors import BadRequest, NotReady
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import places

@@ -18,10 +18,10 @@ from conftest import TINY, Make, some_examples
 from peft import PeftModel
 from safetensors.numpy import load_file, save_file
 
-from local_runtime.compiled.peft_folder import check_fits, read_adapter, read_low_ranks
+from local_runtime.adapters.peft_folder import check_fits, read_adapter, read_low_ranks
 from local_runtime.errors import AdapterInvalid, BadRequest, ModelInvalid, OutOfMemory
-from local_runtime.fim import Budget, FimTokenizer
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.prompts.fim import Budget, FimTokenizer
 from trainer.batches import pad_together
 from trainer.edits import Example
 from trainer.examples.general import general_examples

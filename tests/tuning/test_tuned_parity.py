@@ -11,12 +11,12 @@ import pytest
 import torch
 from conftest import TINY, Make
 
-from local_runtime.compiled.compiled_engine import CompiledEngine
-from local_runtime.compiled.opening import open_engine
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.engine import Adapter
-from local_runtime.fim import FimTokenizer
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.engines.protocol import Adapter
 from local_runtime.model.model_folder import ModelFolder
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.tvm.run.compiled_engine import CompiledEngine
+from local_runtime.tvm.run.opening import open_engine
 from trainer.edits import Example
 from trainer.tuning.base import Placement, add_adapter, head_weight, hidden_states, load_base, parent_of
 from trainer.tuning.recipe import ATTENTION, MLP, Recipe

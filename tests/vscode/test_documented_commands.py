@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from local_runtime.command import understudy
+from local_runtime.cli.command import understudy
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

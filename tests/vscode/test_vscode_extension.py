@@ -15,7 +15,7 @@ import pytest
 from vscode_extension import EXTENSION, npm
 
 from local_runtime import __version__
-from local_runtime.setup.command import WORDS, JsonTeller
+from local_runtime.cli.setup_command import WORDS, JsonTeller
 from local_runtime.setup.steps import Plan
 from lsp_server.settings import declaration
 

@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from local_runtime.compiled.mixing import MAX_WEIGHT
-from local_runtime.daemon.adapter_shelf import mix_name
+from local_runtime.adapters.merged_weights import DTYPES
+from local_runtime.adapters.mixing import MAX_WEIGHT
+from local_runtime.adapters.shelf import mix_name
 from local_runtime.errors import BadRequest
-from local_runtime.merged_weights import DTYPES
 from trainer.adapters import exchange
 from trainer.adapters.files import Record, read_record
 from trainer.adapters.kinship import learnt_on_kin

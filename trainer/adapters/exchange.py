@@ -12,13 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from local_runtime.compiled.peft_config import parse_config
-from local_runtime.compiled.peft_folder import CONFIG, check_fits, read_adapter, read_low_ranks
-from local_runtime.daemon.adapter_shelf import PART
-from local_runtime.daemon.wire import BASE
-from local_runtime.engine import Adapter
+from local_runtime.adapters.merged_weights import Progress, write_merged
+from local_runtime.adapters.peft_config import parse_config
+from local_runtime.adapters.peft_folder import CONFIG, check_fits, read_adapter, read_low_ranks
+from local_runtime.adapters.shelf import PART
+from local_runtime.client.wire import BASE
+from local_runtime.engines.protocol import Adapter
 from local_runtime.errors import BadRequest, BuildFailed
-from local_runtime.merged_weights import Progress, write_merged
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import folder
 from trainer.adapters import files, gguf_lora
@@ -50,7 +50,7 @@ def export_merged(
 ) -> None:  # fmt: skip
     """Write a Hugging Face folder into the new folder `out`: the served weights, de-quantised, plus what the adapter adds.
 
-    Raises BadRequest, AdapterInvalid, BuildFailed. See `local_runtime.merged_weights`.
+    Raises BadRequest, AdapterInvalid, BuildFailed. See `local_runtime.adapters.merged_weights`.
     """
     with _new_folder(out) as building:
         write_merged(model, adapter, building, strength, dtype=dtype, progress=progress)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from local_runtime.compiled.peft_folder import CONFIG, MANIFEST, WEIGHTS
+from local_runtime.adapters.peft_folder import CONFIG, MANIFEST, WEIGHTS
 from local_runtime.durable_file import sync, write_whole
 from local_runtime.errors import AdapterInvalid
 from local_runtime.places import folder

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from local_runtime.compiled.peft_folder import Floats, LowRanks
+from local_runtime.adapters.peft_folder import Floats, LowRanks
 from local_runtime.errors import BadRequest
 from local_runtime.model.decoder_config import DecoderConfig
 

@@ -6,7 +6,7 @@ so a model for the CPU (`q8f16_g32`) and one for a GPU (`q4f16_1`, `q0f16`) shar
 
 from __future__ import annotations
 
-from local_runtime.engine import Adapter
+from local_runtime.engines.protocol import Adapter
 from local_runtime.errors import AdapterInvalid
 from local_runtime.model.model_folder import ModelFolder
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from local_runtime.client import Client
-from local_runtime.compiled.mixing import mix_adapters
-from local_runtime.compiled.peft_folder import read_adapter
-from local_runtime.daemon.adapter_shelf import AdapterShelf, Choice, Remembered, memory_file
-from local_runtime.daemon.options import read_options
+from local_runtime.adapters.mixing import mix_adapters
+from local_runtime.adapters.peft_folder import read_adapter
+from local_runtime.adapters.shelf import AdapterShelf, Choice, Remembered, memory_file
+from local_runtime.client.client import Client
+from local_runtime.client.options import read_options
+from local_runtime.client.wire import BASE, AdapterCard, Health, Selection
 from local_runtime.daemon.serving import model_here, refuse_elsewhere
-from local_runtime.daemon.wire import BASE, AdapterCard, Health, Selection
 from local_runtime.errors import AdapterInvalid, DaemonUnreachable, EngineDied, NotReady, OtherBase
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from local_runtime.daemon.adapter_shelf import Choice
-from local_runtime.outcomes import Fate, Outcome
+from local_runtime.adapters.shelf import Choice
+from local_runtime.records.outcomes import Fate, Outcome
 from trainer.adapters.versions import Versions
 from trainer.edits import Example
 from trainer.gate.bootstrap import chance_below

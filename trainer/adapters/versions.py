@@ -18,9 +18,9 @@ from pathlib import Path
 import filelock
 import msgspec
 
-from local_runtime.compiled.peft_folder import CONFIG, read_adapter
-from local_runtime.daemon.adapter_shelf import MIXED, Choice
-from local_runtime.engine import Adapter
+from local_runtime.adapters.peft_folder import CONFIG, read_adapter
+from local_runtime.adapters.shelf import MIXED, Choice
+from local_runtime.engines.protocol import Adapter
 from local_runtime.errors import AdapterInvalid, BadRequest
 from local_runtime.places import folder, places
 from trainer.adapters import files

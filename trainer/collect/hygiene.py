@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from local_runtime.context.ignore import IGNORE_FILES, FileLimits, Ignored, IgnoreRules, read_source
-from local_runtime.languages import language_of
+from local_runtime.prompts.languages import language_of
 from trainer.collect import notebooks
 from trainer.collect.cleaning import Cleaned, cleaned
 from trainer.collect.refusals import Refusal

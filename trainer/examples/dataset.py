@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from local_runtime.fim import FimTokenizer
-from local_runtime.outcomes import Outcome
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.records.outcomes import Outcome
 from trainer.edits import EditEvent, Example, Kind
 from trainer.examples.general import general_examples
 from trainer.examples.hunks import hunk_examples

@@ -10,7 +10,7 @@ import sysconfig
 from functools import cache
 from pathlib import Path
 
-from local_runtime.hole import Hole
+from local_runtime.prompts.hole import Hole
 from trainer.edits import Example, Kind
 from trainer.examples.hunks import MIN_MIDDLE_CHARS
 from trainer.examples.identity import draws

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from local_runtime.hole import Hole
+from local_runtime.prompts.hole import Hole
 from trainer.edits import EditEvent, Example
 from trainer.examples.identity import draws, edit_key
 from trainer.spans import MAX_BLOCK_LINES, MAX_MIDDLE_CHARS, block_end

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from itertools import accumulate
 
 from local_runtime.context.definitions import parser_of
-from local_runtime.hole import Hole
+from local_runtime.prompts.hole import Hole
 from trainer.edits import EditEvent, Example, Kind
 from trainer.examples.hunks import MIN_MIDDLE_CHARS, hunks
 from trainer.examples.identity import draws, edit_key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from local_runtime.outcomes import Outcome, training_weight
+from local_runtime.records.outcomes import Outcome, training_weight
 from trainer.edits import EditEvent, Example
 
 NEAR_LINES = 3

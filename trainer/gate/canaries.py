@@ -21,8 +21,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from local_runtime.engine import Adapter
-from local_runtime.hole import Hole
+from local_runtime.engines.protocol import Adapter
+from local_runtime.prompts.hole import Hole
 from trainer.edits import Example, Kind
 from trainer.gate.judge import Judge, Score
 from trainer.gate.thresholds import Thresholds

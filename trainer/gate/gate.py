@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from local_runtime.daemon.adapter_shelf import Choice
-from local_runtime.engine import Adapter
+from local_runtime.adapters.shelf import Choice
+from local_runtime.engines.protocol import Adapter
 from local_runtime.errors import AdapterInvalid
 from trainer.edits import Example, Verdict
 from trainer.gate.bootstrap import chance_below

@@ -15,12 +15,12 @@ from typing import Protocol
 
 import msgspec
 
-from local_runtime.client import Ask, Client
-from local_runtime.daemon.wire import BASE
-from local_runtime.engine import Adapter, Engine, Prompt, Sampling, Stop
+from local_runtime.client.client import Ask, Client
+from local_runtime.client.wire import BASE
+from local_runtime.engines.protocol import Adapter, Engine, Prompt, Sampling, Stop
 from local_runtime.errors import AdapterInvalid, NotReady
-from local_runtime.fim import DEFAULT_BUDGET, FimTokenizer
 from local_runtime.places import places
+from local_runtime.prompts.fim import DEFAULT_BUDGET, FimTokenizer
 from trainer.edits import Example
 
 COMPLETION_TOKENS = 64
@@ -111,7 +111,7 @@ def compiled_judge(model: str) -> Iterator[EngineJudge]:
 
     It runs the adapter beside the weights: where another engine merges it, what is judged is not what merging leaves of it.
     """
-    from local_runtime.compiled.opening import open_engine  # noqa: PLC0415 - a night with the daemon loads no kernels
+    from local_runtime.tvm.run.opening import open_engine  # noqa: PLC0415 - a night with the daemon loads no kernels
 
     engine = open_engine(model)
     assert engine.model.folder is not None

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from local_runtime.compiled.peft_folder import LowRank, read_low_ranks
-from local_runtime.engine import Adapter
+from local_runtime.adapters.peft_folder import LowRank, read_low_ranks
+from local_runtime.engines.protocol import Adapter
 
 
 def largest_row_norm(adapter: Adapter) -> tuple[float, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from local_runtime.daemon.adapter_shelf import Choice
+from local_runtime.adapters.shelf import Choice
 from local_runtime.durable_file import write_durably
 from trainer.edits import Example
 from trainer.gate.judge import Judge

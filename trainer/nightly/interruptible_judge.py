@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from local_runtime.engine import Adapter
+from local_runtime.engines.protocol import Adapter
 from trainer.edits import Example
 from trainer.gate.judge import Judge, Said, Score
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from typing import TypeVar
 
-from local_runtime.daemon.adapter_shelf import Choice
+from local_runtime.adapters.shelf import Choice
 from trainer.edits import Example, Verdict
 from trainer.gate import gate
 from trainer.gate.judge import Judge

@@ -18,11 +18,11 @@ import msgspec
 import psutil
 
 from local_runtime.errors import NotReady, OutOfMemory, RuntimeFault
-from local_runtime.fim import FimTokenizer
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
-from local_runtime.outcomes import Outcome, database, read_outcomes
 from local_runtime.places import places
+from local_runtime.prompts.fim import FimTokenizer
+from local_runtime.records.outcomes import Outcome, database, read_outcomes
 from trainer.collect.journal import Journal
 from trainer.disk import DiskFull, disk_fault
 from trainer.examples.dataset import NIGHTLY, REBUILD, Mix, held_out_examples, mixture

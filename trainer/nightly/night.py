@@ -14,15 +14,15 @@ from importlib.util import find_spec
 
 import psutil
 
-from local_runtime.client import Client
-from local_runtime.daemon.adapter_shelf import Choice
+from local_runtime.adapters.shelf import Choice
+from local_runtime.client.client import Client
+from local_runtime.devices.target import usable_cores
 from local_runtime.errors import BadRequest, DaemonUnreachable, EngineDied, NotReady, RuntimeFault
-from local_runtime.fim import FimTokenizer
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.pip_command import install_extra
 from local_runtime.places import places
-from local_runtime.target import usable_cores
+from local_runtime.prompts.fim import FimTokenizer
 from trainer.adapters.kinship import learnt_on_kin
 from trainer.adapters.serving import served_model
 from trainer.adapters.versions import Versions

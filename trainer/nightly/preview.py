@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from local_runtime.errors import BadRequest
-from local_runtime.fim import FimTokenizer
+from local_runtime.prompts.fim import FimTokenizer
 from trainer.adapters.serving import served_model
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path

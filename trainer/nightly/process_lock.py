@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from local_runtime import __version__
-from local_runtime.daemon import lock
+from local_runtime.client import lock
 
 POLL_SECONDS = 0.1
 GHOST_SECONDS = 10.0

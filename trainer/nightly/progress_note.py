@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import msgspec
 
-from local_runtime.daemon.lock import own
-from local_runtime.night import Night
+from local_runtime.client.lock import own
 from local_runtime.places import places
+from local_runtime.records.night import Night
 from trainer.nightly.events import Event
 
 NOTE_SECONDS = 1.0

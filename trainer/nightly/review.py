@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 
-from local_runtime.daemon.adapter_shelf import memory_file
-from local_runtime.outcomes import database, read_outcomes
+from local_runtime.adapters.shelf import memory_file
+from local_runtime.records.outcomes import database, read_outcomes
 from trainer.adapters.shadow import decline_in_use, roll_back_if_declined
 from trainer.adapters.versions import Versions
 from trainer.collect.journal import Journal, default_path

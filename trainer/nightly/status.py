@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from local_runtime.errors import RuntimeFault
-from local_runtime.night import read_night
 from local_runtime.places import places
+from local_runtime.records.night import read_night
 from trainer.collect.folders import LearnedFolders
 from trainer.collect.journal import Journal, default_path
 from trainer.nightly.clock import against_a_night

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from local_runtime.client import Client
+from local_runtime.client.client import Client
 from local_runtime.errors import RuntimeFault
 from trainer.collect.folders import LearnedFolders
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from local_runtime.outcomes import database
 from local_runtime.places import folder, places
+from local_runtime.records.outcomes import database
 
 EXAMPLES = """\b
 Examples:

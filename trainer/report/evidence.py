@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from local_runtime.outcomes import Fate, Outcome, read_outcomes
+from local_runtime.records.outcomes import Fate, Outcome, read_outcomes
 from trainer.nightly.context_gain import ContextGain, read_context_gain
 from trainer.nightly.corpus import Learnt, read_learnt
 from trainer.nightly.runs import Record, Run, Runs

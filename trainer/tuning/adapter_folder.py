@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import save as serialized
 from torch import nn
 
-from local_runtime.compiled.peft_folder import CONFIG, MANIFEST, WEIGHTS
+from local_runtime.adapters.peft_folder import CONFIG, MANIFEST, WEIGHTS
 from local_runtime.durable_file import sync
 from local_runtime.model.model_folder import ModelFolder
 from trainer.disk import disk_fault

@@ -13,8 +13,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from local_runtime.compiled.peft_folder import LowRanks, check_fits, read_adapter, read_low_ranks
-from local_runtime.engine import Adapter
+from local_runtime.adapters.peft_folder import LowRanks, check_fits, read_adapter, read_low_ranks
+from local_runtime.engines.protocol import Adapter
 from local_runtime.errors import AdapterInvalid
 from local_runtime.model.config_writing import huggingface_config
 from local_runtime.model.layout import fused_tensors, peft_targets

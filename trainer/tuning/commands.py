@@ -79,7 +79,7 @@ def _chosen(model_name: str | None, preset_name: str, steps: int | None) -> tupl
         raise RuntimeFault(MISSING, install_extra("train")) from None
     from dataclasses import replace  # noqa: PLC0415
 
-    from local_runtime.daemon.options import read_options  # noqa: PLC0415
+    from local_runtime.client.options import read_options  # noqa: PLC0415
     from local_runtime.daemon.serving import model_here  # noqa: PLC0415
     from local_runtime.model import registry  # noqa: PLC0415
     from local_runtime.model.model_folder import ModelFolder  # noqa: PLC0415
@@ -97,7 +97,7 @@ def _examples(model: ModelFolder, recipe: Recipe) -> list[Example]:
     from contextlib import closing  # noqa: PLC0415
     from dataclasses import replace  # noqa: PLC0415
 
-    from local_runtime.fim import FimTokenizer  # noqa: PLC0415
+    from local_runtime.prompts.fim import FimTokenizer  # noqa: PLC0415
     from trainer.collect.journal import Journal, default_path  # noqa: PLC0415
     from trainer.examples.dataset import NIGHTLY, REBUILD, mixture, split  # noqa: PLC0415
 

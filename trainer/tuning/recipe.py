@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from local_runtime.compiled.peft_config import MAX_RANK
+from local_runtime.adapters.peft_config import MAX_RANK
 from local_runtime.errors import BadRequest
-from local_runtime.fim import DEFAULT_BUDGET, Budget
+from local_runtime.prompts.fim import DEFAULT_BUDGET, Budget
 
 MLP = ("gate_proj", "up_proj", "down_proj")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")

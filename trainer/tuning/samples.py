@@ -1,11 +1,11 @@
-"""Examples as samples: the very prompts that `local_runtime.fim` gives at run time, with the middle and the end token."""
+"""Examples as samples: the very prompts that `local_runtime.prompts.fim` gives at run time, with the middle and the end token."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from local_runtime.fim import Budget, FimTokenizer
+from local_runtime.prompts.fim import Budget, FimTokenizer
 from trainer.batches import Sample
 from trainer.edits import Example, Kind
 from trainer.examples.identity import draws, example_key

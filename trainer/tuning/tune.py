@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from local_runtime.errors import OutOfMemory
-from local_runtime.fim import FimTokenizer
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import folder
+from local_runtime.prompts.fim import FimTokenizer
 from trainer.batches import MicroBatch, pad_together
 from trainer.edits import Example
 from trainer.examples.identity import corpus_hash

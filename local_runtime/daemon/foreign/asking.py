@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from local_runtime.client.wire import CompletionRequest, ContextChunk
 from local_runtime.daemon.http import HttpProblem
-from local_runtime.daemon.wire import CompletionRequest, ContextChunk
 from local_runtime.errors import BadRequest
-from local_runtime.fim_foreign import split_files, split_foreign
-from local_runtime.hole import Chunk
+from local_runtime.prompts.foreign import split_files, split_foreign
+from local_runtime.prompts.hole import Chunk
 
 UNLIMITED_TOKENS = 256
 """For a client that sets no limit, or says there is none: it looks at a line or a block, and hangs up when it has it."""

@@ -11,11 +11,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from local_runtime.client.wire import CompletionRequest
 from local_runtime.daemon.completions import OpenAiVoice
 from local_runtime.daemon.conversation import converse
 from local_runtime.daemon.foreign.asking import MAX_CHOICES, hole_request, sampled, text_request
 from local_runtime.daemon.http import reply
-from local_runtime.daemon.wire import CompletionRequest
 from local_runtime.errors import BadRequest
 
 EXPIRES_AT = 2_600_000_000

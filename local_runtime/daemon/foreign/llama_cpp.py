@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from local_runtime import __version__
+from local_runtime.client.wire import Choice, CompletionReply, CompletionRequest
 from local_runtime.daemon.conversation import converse
 from local_runtime.daemon.foreign.asking import MAX_CHOICES, hole_request, sampled, text_request
 from local_runtime.daemon.http import HttpProblem, reply
 from local_runtime.daemon.readiness import Phase
 from local_runtime.daemon.service import Service
-from local_runtime.daemon.wire import Choice, CompletionReply, CompletionRequest
-from local_runtime.hole import Chunk
+from local_runtime.prompts.hole import Chunk
 
 WARM_UP_MS = 1
 """`t_max_predict_ms` of a request that only fills the KV cache; older clients ask for one token with it, newer ones for none."""

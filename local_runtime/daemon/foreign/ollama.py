@@ -16,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from local_runtime import __version__
+from local_runtime.client.wire import CompletionReply, CompletionRequest
 from local_runtime.daemon.conversation import converse
 from local_runtime.daemon.foreign.asking import prefix_request, sampled, sentence, text_request
 from local_runtime.daemon.http import HttpProblem, read, reply
 from local_runtime.daemon.service import Service
-from local_runtime.daemon.wire import CompletionReply, CompletionRequest
-from local_runtime.engine import EngineModel
+from local_runtime.engines.protocol import EngineModel
 from local_runtime.errors import BadRequest
 
 TEMPLATE = "{{ .Prompt }}{{ .Suffix }}"

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import compile_path
 
+from local_runtime.client.wire import CompletionReply, ErrorReply
 from local_runtime.daemon.foreign import fauxpilot, llama_cpp, ollama
 from local_runtime.daemon.foreign import text_generation_inference as tgi
 from local_runtime.daemon.http import HttpProblem
-from local_runtime.daemon.wire import CompletionReply, ErrorReply
 
 Struct = type[msgspec.Struct]
 SSE = "text/event-stream"

@@ -14,10 +14,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from local_runtime.client.wire import Choice, CompletionReply, CompletionRequest
 from local_runtime.daemon.conversation import converse
 from local_runtime.daemon.foreign.asking import sampled, sentence, text_request
 from local_runtime.daemon.http import HttpProblem, reply
-from local_runtime.daemon.wire import Choice, CompletionReply, CompletionRequest
 from local_runtime.errors import BadRequest
 
 DEFAULT_NEW_TOKENS = 100

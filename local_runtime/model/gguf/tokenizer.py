@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 from gguf.constants import TokenType
 
 from local_runtime.errors import ModelInvalid
-from local_runtime.fim_families import FAMILIES, Family, recognise
 from local_runtime.model.gguf.file import Value
 from local_runtime.model.gguf.pre_tokenizers import PRE_TOKENIZERS
+from local_runtime.prompts.families import FAMILIES, Family, recognise
 
 MAX_TOKENS = 1 << 19
 MAX_MERGES = 2 << 20

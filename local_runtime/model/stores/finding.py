@@ -10,8 +10,6 @@ from pathlib import Path
 from gguf.constants import LlamaFileType
 
 from local_runtime.errors import RuntimeFault
-from local_runtime.fim import FimTokenizer
-from local_runtime.fim_families import recognise
 from local_runtime.model.config_json import ConfigJson, decoder_config, family_of
 from local_runtime.model.gguf.config import read_config
 from local_runtime.model.gguf.file import GgufFile
@@ -21,6 +19,8 @@ from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.registry import FILE_NAME as MLC_FILE
 from local_runtime.model.stores.layouts import LAYOUTS, LocalModel, any_folder
 from local_runtime.model.stores.roots import roots
+from local_runtime.prompts.families import recognise
+from local_runtime.prompts.fim import FimTokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def test_it_completes_a_file_from_anywhere(wheel: Path, tmp_path: Path) -> None:
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True)
     file.write_text("import json\n\ndef load(path):\n    with open(path) as file:\n        return json.\n")
-    code = "import local_runtime, local_runtime.command as c, sys; assert sys.argv.pop(1) in local_runtime.__file__; c.main()"
+    code = "import local_runtime, local_runtime.cli.command as c, sys; assert sys.argv.pop(1) in local_runtime.__file__; c.main()"
     environment = os.environ | {"PYTHONPATH": str(site), "UNDERSTUDY_HOME": str(tmp_path / "home")}
 
     def understudy(*words: str) -> subprocess.CompletedProcess[str]:

@@ -10,9 +10,9 @@ from echo_daemon import EchoDaemon
 from llama_vim import CannotFetch, script
 from neovim import BACKSPACE, TAB, Neovim
 
-from local_runtime.client import Client
+from local_runtime.client.client import Client
+from local_runtime.client.sockets import token_path
 from local_runtime.daemon.guard import read_token
-from local_runtime.daemon.sockets import token_path
 
 pytestmark = pytest.mark.e2e
 ANSWER = "math.pi * r"

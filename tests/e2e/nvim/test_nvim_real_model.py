@@ -10,7 +10,7 @@ import real_model
 from conftest import PATIENT
 from neovim import TAB, TRIGGER, Neovim
 
-from local_runtime.client import Client
+from local_runtime.client.client import Client
 from local_runtime.places import folder, places
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

@@ -14,8 +14,8 @@ from conftest import SUITES, set_up
 from echo_daemon import EchoDaemon
 from neovim import ENTER, ESCAPE, PLUGIN, TAB, Neovim
 
-from local_runtime.daemon import lock
-from local_runtime.daemon.sockets import lock_path
+from local_runtime.client import lock
+from local_runtime.client.sockets import lock_path
 
 pytestmark = pytest.mark.e2e
 Start = Callable[..., Neovim]

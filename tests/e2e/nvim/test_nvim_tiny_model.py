@@ -16,12 +16,12 @@ from neovim import ENTER, PLUGIN, TAB, TRIGGER, Neovim
 from picture import svg
 from safetensors.numpy import save_file
 
-from local_runtime.client import Ask, Client
-from local_runtime.engine import Sampling
-from local_runtime.hole import Hole
+from local_runtime.client.client import Ask, Client
+from local_runtime.engines.protocol import Sampling
 from local_runtime.model import registry
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.places import folder, places
+from local_runtime.prompts.hole import Hole
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 Start = Callable[..., Neovim]

@@ -13,10 +13,10 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from local_runtime.client import Ask, Client
-from local_runtime.engine import Sampling
-from local_runtime.hole import Hole
+from local_runtime.client.client import Ask, Client
+from local_runtime.engines.protocol import Sampling
 from local_runtime.places import places
+from local_runtime.prompts.hole import Hole
 
 RANK = 4
 LOUDNESS = tuple(product((0.08, 0.12, 0.18, 0.25), (7, 8, 9)))

@@ -13,8 +13,8 @@ import pytest
 from echo_daemon import daemons
 from window import Window
 
-from local_runtime.daemon import lock
-from local_runtime.daemon.sockets import lock_path
+from local_runtime.client import lock
+from local_runtime.client.sockets import lock_path
 
 NVIM_TESTS = Path(__file__).parents[1] / "nvim"
 sys.path.append(str(NVIM_TESTS))

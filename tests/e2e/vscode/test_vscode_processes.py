@@ -12,8 +12,8 @@ import pytest
 from echo_daemon import EchoDaemon
 from window import Window
 
-from local_runtime.daemon import lock
-from local_runtime.daemon.sockets import lock_path
+from local_runtime.client import lock
+from local_runtime.client.sockets import lock_path
 
 pytestmark = pytest.mark.e2e
 

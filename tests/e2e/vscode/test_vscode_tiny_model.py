@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from vscode_extension import EXTENSION
 from window import Window
 
-from local_runtime.hole import Hole
+from local_runtime.prompts.hole import Hole
 
 pytestmark = pytest.mark.e2e
 

@@ -1,0 +1,1 @@
+"""What every engine keeps: the protocol, the echo engine of tests, vocabularies and detokenizing."""

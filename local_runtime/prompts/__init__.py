@@ -1,0 +1,1 @@
+"""From a hole to the ids that a model reads: families, layouts, windows, and text that never becomes a control token."""

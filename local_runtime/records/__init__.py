@@ -1,0 +1,1 @@
+"""What is kept of suggestions, and the note of a training run that goes on."""

@@ -1,0 +1,1 @@
+"""Everything that needs TVM: `run` executes compiled models, `build` compiles them."""
