@@ -106,7 +106,7 @@ local function start(words, done)
   if not command then
     return tell('the command was not found; ' .. executable.HOW_TO_GET_IT, vim.log.levels.WARN)
   end
-  local run = { words = '', shown_ms = 0, is_stopped = false } ---@type understudy.SetupRun
+  local run = { words = 'starting', shown_ms = 0, is_stopped = false } ---@type understudy.SetupRun
   local rest, last = '', nil
   local function take(_, data)
     local lines = vim.split(rest .. (data or ''), '\n', { plain = true })
@@ -120,7 +120,6 @@ local function start(words, done)
       end
     end
   end
-  running = run
   run.process = vim.system(vim.list_extend(vim.list_extend(vim.deepcopy(command), { 'setup', '--json' }), words), {
     text = true,
     stdout = take,
@@ -135,6 +134,7 @@ local function start(words, done)
       end
     end)
   end)
+  running = run
 end
 
 --- How it ended.
