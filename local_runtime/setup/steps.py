@@ -127,11 +127,12 @@ def _suitable(machine: Machine, quantization: str | None, told: Told, offline: b
     if not entries:
         raise ModelMissing("offline, and this machine has no model of the catalogue", "understudy model find")
     told("measure", 0, 0, "running our kernels for a few seconds")
+    busy = psutil.getloadavg()[0] > machine.n_cores / 2
     best, slower = choose(machine, measure(), entries)
     return _of_entry(
         best.entry,
         quantization or best.quantization,
-        f"here it takes {best.expectation}",
+        f"here it takes {best.expectation}" + (", measured while other programs computed" if busy else ""),
         tuple(f"{one.entry.name}: better, but {one.expectation}" for one in slower),
     )
 
