@@ -128,7 +128,8 @@ def _shape(keys: _Keys, family: str) -> dict[str, Any]:
         return shape
     shape |= {"num_key_value_heads": n_kv_heads, "head_dim": head_dim}
     if window := keys.whole("attention.sliding_window", 0):
-        shape |= {"sliding_window": window, "use_sliding_window": True}
+        # StarCoder2's is computed; that of the others ends the context.
+        shape |= {"sliding_window": window, "use_sliding_window": family != "starcoder2"}
     return shape
 
 
