@@ -66,18 +66,18 @@ def candidates(machine: Machine, speed: Speed, entries: Sequence[Entry]) -> Iter
 def choose(machine: Machine, speed: Speed, entries: Sequence[Entry]) -> tuple[Candidate, list[Candidate]]:
     """The largest model that is quick enough, and larger ones that would be better but slower. Raises ModelMissing."""
     found = list(candidates(machine, speed, entries))
-    possible = [one for one in found if not one.against]
+    # Of each model the most exact quantisation that fits: rounding to 4 bits again costs more quality than speed is worth.
+    fitting: dict[str, Candidate] = {}
+    for one in found:
+        if not one.against:
+            fitting.setdefault(one.entry.name, one)
+    possible = list(fitting.values())
     if not possible:
         reasons = "; ".join(f"{one.entry.name} {one.quantization}: {one.against}" for one in found if one.entry.tried)
         raise ModelMissing(f"no model of the catalogue fits this machine: {reasons}", "understudy model get --list")
     quick = [one for one in possible if one.typing_seconds <= TYPING_SECONDS and one.first_seconds <= FIRST_SECONDS]
-    # Of the same model the more exact quantisation comes first, and `max` and `min` keep the first.
     best = max(quick, key=_size) if quick else min(possible, key=_size)
-    slower: dict[str, Candidate] = {}
-    for one in possible:
-        if _size(one) > _size(best):
-            slower.setdefault(one.entry.name, one)
-    return best, list(slower.values())
+    return best, [one for one in possible if _size(one) > _size(best)]
 
 
 def _judged(machine: Machine, speed: Speed, entry: Entry, quantization: str) -> Candidate:
