@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Column, Table
 
-from local_runtime.model.stores import Found, find_models, places_looked_at
+from local_runtime.model.stores import Found, find_models, places_looked_at, printable
 
 EXAMPLES = """\b
 Examples:
@@ -20,6 +20,10 @@ Examples:
   understudy model find ~/models             also this folder
   understudy model find --json | jq -r '.[] | select(.problem == "") | .reference'
 """
+REASON_CHARS = 30
+"""So wide at least is the last column."""
+OTHER_CHARS = 50
+"""So wide are the columns between, with their lines."""
 
 
 @click.command("find", epilog=EXAMPLES)
@@ -27,26 +31,42 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="One JSON list.")
 def find(folders: tuple[Path, ...], as_json: bool) -> None:
     """List the models that other programs keep here, or that lie in FOLDERS. Nothing is changed."""
+    notes: list[str] = []
     with Console(stderr=True).status("looking") as status:
-        found = find_models(folders, lambda name: status.update(escape(f"looking at {name}")))
+        found = find_models(folders, lambda name: status.update(f"looking at {_shown(name)}"), notes.append)
+    for note in dict.fromkeys(notes):
+        click.echo(printable(note), err=True)
     if as_json:
         click.echo(json.dumps([_row(one) for one in found]))
         return
     if not found:
-        click.echo("no models in " + ", ".join(map(str, places_looked_at(folders))))
+        click.echo("no models in " + ", ".join(printable(str(place)) for place in places_looked_at(folders)))
         click.echo("to download one: understudy setup")
         return
-    table = Table(Column("model", overflow="fold"), "size", "quantisation", "fills the middle", "runs here")
+    click.echo(_table(found), nl=False)
+    click.echo("to use one: understudy model import MODEL")
+
+
+def _table(found: list[Found]) -> str:
+    """As wide as its longest reference needs, whatever the terminal's width: a folded one could not be pasted."""
+    console = Console()
+    longest = max(len(printable(one.model.reference)) for one in found)
+    table = Table(Column("model", no_wrap=True), "size", "quantisation", "fills the middle", "runs here")
     for one in found:
         fills = "" if one.problem and not one.architecture else "yes" if one.fills_in_the_middle else "no"
-        runs = escape(one.problem) if one.problem else "yes"
         size = decimal(one.size_bytes) if one.size_bytes else ""
-        table.add_row(escape(one.model.reference), size, escape(one.quantization), fills, runs)
-    Console(soft_wrap=True).print(table)
-    click.echo("to use one: understudy model import MODEL")
+        table.add_row(_shown(one.model.reference), size, _shown(one.quantization), fills, _shown(one.problem) or "yes")
+    wide = Console(width=max(console.width, longest + OTHER_CHARS + REASON_CHARS), force_terminal=console.is_terminal)
+    with wide.capture() as capture:
+        wide.print(table, crop=False)
+    return capture.get()
+
+
+def _shown(text: str) -> str:
+    return escape(printable(text))
 
 
 def _row(one: Found) -> dict[str, object]:
     facts = asdict(one)
-    del facts["model"]
-    return {"reference": one.model.reference, "path": str(one.model.path), "licence": one.model.license_name} | facts
+    del facts["model"], facts["license_name"]
+    return {"reference": one.model.reference, "path": str(one.model.path), "licence": one.license_name} | facts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +21,6 @@ from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.stores import find_models, resolve
 from local_runtime.model.stores.roots import roots
 
-VARIABLES = (
-    "OLLAMA_MODELS", "LLAMA_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "MLC_LLM_HOME", "XDG_CACHE_HOME",
-    "XDG_DATA_HOME",
-)  # fmt: skip
-
 
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -32,7 +28,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "user"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
-    for name in VARIABLES:
+    for name in store_layouts.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return folder
 
@@ -100,6 +96,8 @@ def test_names_as_their_own_programs_write_them(user: Path) -> None:
     assert resolve("ollama:coder").reference == "ollama:coder:latest"
     assert resolve("ollama:maker/coder:7b").path.exists()
     assert resolve("ollama:hf.co/maker/coder:Q8_0").path.exists()
+    store_layouts.ollama(user, "localhost:5000/team/coder/latest")
+    assert resolve("ollama:localhost:5000/team/coder").path.exists()
     file = store_layouts.lm_studio(user)
     assert resolve("lmstudio:maker/coder-GGUF").path == file
     write_gguf(file.with_name("coder-q4_0.gguf"))
@@ -108,6 +106,66 @@ def test_names_as_their_own_programs_write_them(user: Path) -> None:
     with pytest.raises(ModelMissing) as fault:
         resolve("ollama:other")
     assert fault.value.remedy == "understudy model find"
+
+
+def test_files_of_earlier_snapshots_are_found_by_their_revision(user: Path) -> None:
+    link = store_layouts.hub(user)
+    older = store_layouts.older_snapshot(link)
+    references = [one.model.reference for one in find_models()]
+    assert references == ["hf:Maker/Coder-GGUF/coder-q8_0.gguf", "hf:Maker/Coder-GGUF/coder-old.gguf@ffffffffffff"]
+    old = older / "coder-old.gguf"
+    assert resolve(references[1]).path == resolve("hf:Maker/Coder-GGUF/coder-old.gguf").path == old
+    store_layouts.put(link.parents[2] / "refs" / "pr" / "1", older.name)
+    assert resolve("hf:Maker/Coder-GGUF/coder-q8_0.gguf@pr/1").path == older / link.name
+    assert resolve("hf:Maker/Coder-GGUF/coder-q8_0.gguf@main").path == link == resolve("hf:Maker/Coder-GGUF").path
+    assert resolve(f"hf:Maker/Coder-GGUF@{store_layouts.COMMIT}").path == link
+    with pytest.raises(BadRequest, match="has several"):
+        resolve("hf:Maker/Coder-GGUF@fffffff")
+    for revision in ("other", "f", "eeeeeee"):
+        with pytest.raises(ModelMissing):
+            resolve(f"hf:Maker/Coder-GGUF/coder-old.gguf@{revision}")
+
+
+def test_a_cache_without_links_has_its_files_in_the_snapshot(user: Path) -> None:
+    link = store_layouts.hub(user)
+    shutil.copyfile(link, link.with_suffix(".copy"))
+    link.with_suffix(".copy").replace(link)
+    (found,) = find_models()
+    assert not link.is_symlink() and found.problem == "" and resolve("hf:Maker/Coder-GGUF").path == link
+
+
+def test_a_path_may_be_a_folder_that_holds_one_file(user: Path) -> None:
+    file = write_gguf(user / "one.gguf")
+    assert resolve("~").path == file == resolve(str(file)).path
+    assert [one.model.path for one in find_models([Path("~/one.gguf")])] == [file]
+    write_gguf(user / "two.gguf")
+    with pytest.raises(BadRequest, match=r"has several: .*one\.gguf, .*two\.gguf"):
+        resolve(str(user))
+
+
+@pytest.mark.parametrize(
+    "reference", ["~nobody-has-this-name/x", "x" * 5000, "a\0b", "ollama:" + "x" * 5000, "hf:@", "jan:"]
+)
+def test_a_reference_that_means_nothing_is_missing(user: Path, reference: str) -> None:
+    with pytest.raises(ModelMissing):
+        resolve(reference)
+
+
+def test_a_folder_may_have_a_stores_name(user: Path) -> None:
+    write_gguf(store_layouts.put(user / "manifests" / "m.gguf", b""))
+    assert len(find_models([user / "manifests"])) == 1
+
+
+def test_the_licence_is_the_stores_else_the_files(user: Path) -> None:
+    file = store_layouts.altered(
+        user / "m" / "a.gguf", general__license="other", general__license__name="qwen-research"
+    )
+    (found,) = find_models([user / "m"])
+    assert found.license_name == resolve(str(file)).license_name == "qwen-research"
+    store_layouts.altered(file, general__license="mit")
+    assert resolve(str(file)).license_name == "mit"
+    store_layouts.ollama(user)
+    assert resolve("ollama:coder:1.5b").license_name == "Apache-2.0"
 
 
 def test_a_split_file_is_one_model(user: Path) -> None:
@@ -140,7 +198,7 @@ def test_a_split_file_is_one_model(user: Path) -> None:
             lambda user: (
                 store_layouts.jan(user).with_name("model.yml").write_text("model_path: ../../../../../etc/passwd")
             ),
-            "else",
+            "outside",
         ),
         (lambda user: store_layouts.jan(user).with_name("model.yml").write_text("name: x"), "names no file"),
         (lambda user: store_layouts.put(user / ".lmstudio/models/a/b/config.json", "{}"), "an MLX model"),
@@ -179,7 +237,10 @@ def test_the_command_lists_and_says_where_it_looked(user: Path) -> None:
     nothing = CliRunner().invoke(understudy, ["model", "find"]).output
     assert "no models in" in nothing and ".ollama" in nothing and "understudy setup" in nothing
     store_layouts.ollama(user)
-    assert "ollama:coder:1.5b" in CliRunner().invoke(understudy, ["model", "find"], env={"COLUMNS": "200"}).output
+    long = store_layouts.gguf(user / ".lmstudio/models" / ("maker" * 9) / ("coder" * 9) / "coder.gguf")
+    narrow = CliRunner().invoke(understudy, ["model", "find"], env={"COLUMNS": "80"}).output
+    assert "ollama:coder:1.5b" in narrow and f"lmstudio:{'maker' * 9}/{'coder' * 9}/coder.gguf" in narrow
+    long.unlink()
     (row,) = json.loads(CliRunner().invoke(understudy, ["model", "find", "--json"]).stdout)
     assert row["reference"] == "ollama:coder:1.5b" and row["licence"] == "Apache-2.0" and row["problem"] == ""
 

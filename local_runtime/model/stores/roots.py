@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from local_runtime.model.stores.walking import expanded
+
 MAX_POINTER_BYTES = 4096
 
 
@@ -25,7 +27,7 @@ def roots(
         return mac if platform == "darwin" else windows if platform == "win32" else linux
 
     def named(*names: str) -> list[Path]:
-        return [Path(env[name]).expanduser() for name in names if env.get(name)]
+        return [expanded(Path(env[name])) for name in names if env.get(name)]
 
     hf_home = [path / "hub" for path in named("HF_HOME")]
     ollama = [home / ".ollama" / "models", *by_platform([Path("/usr/share/ollama/.ollama/models")], [], [])]
