@@ -12,6 +12,8 @@ import psutil
 
 PATIENCE_SECONDS = 180.0
 POLL_SECONDS = 0.02
+PATIENT = "[lsp]\ndeadline_ms = 10_000\ninvoked_deadline_ms = 60_000\n"
+"""Settings for a busy machine: what is late is not missing. Tests of deadlines set their own."""
 
 
 class EchoDaemon:

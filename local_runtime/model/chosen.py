@@ -34,10 +34,14 @@ def configured_model() -> str | None:
     return None if options.engine == "remote" else options.model
 
 
+def fit_to_serve() -> list[str]:
+    """All imported models but the tiny ones, sorted by name."""
+    return [name for name in registry.names() if not name.startswith(TOO_SMALL_TO_SERVE)]
+
+
 def imported_last() -> str | None:
     """The model that was imported last."""
-    names = [name for name in registry.names() if not name.startswith(TOO_SMALL_TO_SERVE)]
-    return max(names, key=lambda name: registry.find(name).stat().st_mtime_ns, default=None)
+    return max(fit_to_serve(), key=lambda name: registry.find(name).stat().st_mtime_ns, default=None)
 
 
 def choose(name: str) -> None:

@@ -6,6 +6,7 @@ The child has a home of its own that is deleted, so nothing of the probe is ever
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -58,16 +59,9 @@ def _measure_here() -> Speed:
     name = importing.import_model(source, QUANTIZATIONS[QUANTIZATION], "probe").name
     speed = bench(name, PROMPT_TOKENS, WRITTEN_TOKENS, ROUNDS, http=False)
     embedding = SHAPE.vocab_size * SHAPE.hidden_size
-    weights = sum(_size(fused.shape) for fused in fused_tensors(SHAPE)) - embedding
+    weights = sum(math.prod(fused.shape) for fused in fused_tensors(SHAPE)) - embedding
     stored = importing.stored_bytes(SHAPE, QUANTIZATIONS[QUANTIZATION])
     return Speed(speed.prefill_tokens_per_second * weights, speed.decode_tokens_per_second * stored)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size
 
 
 if __name__ == "__main__":

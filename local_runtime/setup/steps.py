@@ -16,7 +16,7 @@ from local_runtime.engines.protocol import Sampling
 from local_runtime.errors import ModelMissing, RuntimeFault
 from local_runtime.model import catalogue, importing, registry
 from local_runtime.model.catalogue import DataPackages, Entry, HubFile
-from local_runtime.model.chosen import chosen_model, configured_model
+from local_runtime.model.chosen import chosen_model, configured_model, fit_to_serve
 from local_runtime.model.fetching import discard, fetch
 from local_runtime.model.model_folder import ModelFolder
 from local_runtime.model.quantization import DEFAULT_QUANTIZATION, QUANTIZATIONS
@@ -120,7 +120,7 @@ def carry_out(the: Plan, told: Told, *, offline: bool) -> None:
 
 
 def _suitable(machine: Machine, quantization: str | None, told: Told, offline: bool) -> Plan:
-    imported = [name for name in registry.names() if not name.startswith("understudy-")]
+    imported = fit_to_serve()
     if imported:
         return _imported(chosen_model() if _is_chosen(imported) else imported[-1])
     entries = [entry for entry in catalogue.entries() if not offline or _is_here(entry)]

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from echo_daemon import EchoDaemon, end_daemons
+from echo_daemon import PATIENT, EchoDaemon, end_daemons
 from neovim import Neovim
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[2] / ".cache" / "nvim"
-# However busy this machine is: what is late is not missing. Tests of deadlines set their own.
-PATIENT = "[lsp]\ndeadline_ms = 10_000\ninvoked_deadline_ms = 60_000\n"
 SUITES = {"0.12": "forky", "0.10": "trixie"}
 
 

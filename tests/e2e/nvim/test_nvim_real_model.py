@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import real_model
-from conftest import PATIENT
+from echo_daemon import PATIENT
 from neovim import TAB, TRIGGER, Neovim
 
 from local_runtime.client.client import Client

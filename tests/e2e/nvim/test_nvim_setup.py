@@ -9,8 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 import tiny_model
-from conftest import PATIENT
-from echo_daemon import daemons, wait_ended
+from echo_daemon import PATIENT, daemons, wait_ended
 from neovim import ENTER, TRIGGER, Neovim
 
 from local_runtime.errors import ModelMissing

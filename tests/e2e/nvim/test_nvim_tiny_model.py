@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_model
-from conftest import PATIENT
+from echo_daemon import PATIENT
 from neovim import ENTER, PLUGIN, TAB, TRIGGER, Neovim
 from picture import svg
 from safetensors.numpy import save_file

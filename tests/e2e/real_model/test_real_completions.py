@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import real_model
-from echo_daemon import end_daemons
+from echo_daemon import PATIENT, end_daemons
 
 from local_runtime.client.client import Client
 from local_runtime.places import folder, places
@@ -19,8 +19,6 @@ from lsp_server.demo.typing import Window, type_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 UNDERSTUDY = (sys.executable, "-P", "-c", "from local_runtime.cli.command import main; main()")
-PATIENT = "[lsp]\ndeadline_ms = 10_000\ninvoked_deadline_ms = 60_000\n"
-"""However busy this machine is, what is late is not missing."""
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import real_model
-from echo_daemon import EchoDaemon
+from echo_daemon import PATIENT, EchoDaemon
 from window import Window
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-PATIENT = "[lsp]\ndeadline_ms = 10_000\ninvoked_deadline_ms = 60_000\n"
 
 
 def test_a_right_suggestion(window: Window, echo: EchoDaemon) -> None:
